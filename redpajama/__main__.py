@@ -1,0 +1,5 @@
+"""`python -m redpajama`."""
+
+from redpajama.cli import main
+
+main()

@@ -1,0 +1,168 @@
+"""One build: the flow from raw files to shards, run to its end and written down."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from redpajama import io, workers
+from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
+from redpajama.dedup import exact
+from redpajama.hashing import canonical_json, sha256_of, short_id
+from redpajama.manifest import Manifest, ManifestError, Source, suggestion
+from redpajama.mixers import counts, mixture
+from redpajama.pipelines import SOURCES, documents, pipeline
+from redpajama.quality import judge, rules
+from redpajama.stages import Build, Job, Regroup, Step
+from redpajama.tokenize import shards, tokenizer
+
+UNTIL = ("documents", "dedup", "mixture", "tokens")
+
+
+def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
+    """The steps of a build, in order. Without a `[mixture]` it ends with dedup."""
+    dedup = [exact.IDENTITY, exact.EXACT] if manifest.dedup.exact else [exact.IDENTITY]
+    mixing = [tokenizer.STAGE, counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
+    by_goal = {
+        "documents": [documents.INPUTS, documents.DOCUMENTS],
+        "dedup": [judge.STAGE, *dedup],
+        "mixture": mixing if manifest.mixture else [],
+        "tokens": [shards.STAGE] if manifest.mixture else [],
+    }
+    return [step for goal in UNTIL[: UNTIL.index(until) + 1] for step in by_goal[goal]]
+
+
+# ---- before any work
+
+
+def check(manifest: Manifest, path: str) -> None:
+    """What only the rooms know: pipelines, their options, quality rules.
+
+    Raises:
+        ManifestError: one line that names the key.
+    """
+    for number, source in enumerate(manifest.source, 1):
+        where = f"{path}: source[{number}]"
+        if source.pipeline not in SOURCES:
+            hint = suggestion(source.pipeline, list(SOURCES))
+            raise ManifestError(f"{where}.pipeline: no pipeline is called '{source.pipeline}'{hint}")
+        try:
+            _check_source(source)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            key = ".".join(["options", *map(str, problem["loc"])])
+            known = list(pipeline(source.pipeline).Options.model_fields)
+            hint = suggestion(key[8:], known) if problem["type"] == "extra_forbidden" else ""
+            message = "unknown key" if hint else problem["msg"].removeprefix("Value error, ")
+            raise ManifestError(f"{where}.{key}: {message}{hint}") from None
+        except ValueError as error:
+            raise ManifestError(f"{where}: {error}") from None
+
+
+def _check_source(source: Source) -> None:
+    module = pipeline(source.pipeline)
+    module.Options(**source.options)
+    rules.parse(source.quality)
+    if refusal := getattr(module, "check_inputs", lambda urls: None)(source.inputs):
+        raise ValueError(refusal)
+
+
+def list_inputs(manifest: Manifest, path: str, mirrors: dict[str, str]) -> list[dict[str, Any]]:
+    """Every raw file of the manifest: source, url, path, bytes, etag, tree, and the SHA-256 it must have ("" = any).
+
+    Raises:
+        ManifestError: a pattern matches nothing, or an expected SHA-256 names no file.
+    """
+    listed = []
+    for number, source in enumerate(manifest.source, 1):
+        try:
+            files = io.expand(source.inputs, mirrors, manifest.folder)
+        except io.InputError as error:
+            raise ManifestError(f"{path}: source[{number}].inputs: {error}") from None
+        if unknown := sorted(source.sha256.keys() - {file.url for file in files}):
+            raise ManifestError(f"{path}: source[{number}].sha256: no input is called '{unknown[0]}'")
+        listed += [_entry(source.name, file, source.sha256.get(file.url, "")) for file in files]
+    if manifest.tokenizer and manifest.tokenizer.path:
+        url = manifest.tokenizer.path
+        url = url if url.endswith(".json") else f"{url.rstrip('/')}/tokenizer.json"
+        try:
+            listed += [_entry(documents.TOKENIZER, file, "") for file in io.expand([url], mirrors, manifest.folder)]
+        except io.InputError as error:
+            raise ManifestError(f"{path}: tokenizer.path: {error}") from None
+    return listed
+
+
+def _entry(source: str, file: io.Listed, sha256: str) -> dict[str, Any]:
+    return {"source": source, **asdict(file), "sha256": sha256}
+
+
+# ---- the build
+
+
+def build(
+    manifest: Manifest,
+    listed: list[dict[str, Any]],
+    root: str,
+    arguments: list[str],
+    *,
+    until: str = "tokens",
+    rehash: bool = False,
+    shares: int = 1,
+    group_by_key: bool = False,
+    watch: Callable[[Job, Callable[[], bool]], Any] = lambda job, finished: None,
+) -> dict[str, Any]:
+    """Run the flow and write `builds/<name>.json`; returns that record.
+
+    Args:
+        shares: as in `beam.run`.
+        watch: called with the job and a function that is true once it is over: shows progress, guards the workers.
+
+    Raises:
+        BuildFailed: the data failed a promise. RootBusy: another build holds ROOT.
+    """
+    from redpajama import beam
+
+    with workers.hold_root(root) as (run, claims):
+        job = Job(manifest, root, run, claims=claims if shares else "")
+        if rehash:
+            job.store.remove("inputs")
+        job.store.write(f".tmp/{run}/listed.json", canonical_json(listed))
+        over: list[bool] = []
+        watch(replace(job, claims=claims), lambda: bool(over))
+        try:
+            state = beam.run(job, flow(manifest, until), arguments, shares, group_by_key)
+        finally:
+            over.append(True)
+        if "failed" in state:
+            raise BuildFailed(state["failed"])
+        return commit_build(Build(job, state["records"]), until)
+
+
+def commit_build(build: Build, until: str) -> dict[str, Any]:
+    """Write the record that makes the stage records one build."""
+    scratch = {step.stage for step in flow(build.manifest) if isinstance(step, Step) and step.scratch}
+    named = {stage: keys for stage, keys in build.records.items() if stage not in scratch and "-split" not in stage}
+    stages = {
+        stage: {name: {"record": key, "sha256": read_stage(build.store, key).sha256} for name, key in keys.items()}
+        for stage, keys in named.items()
+    }
+    manifest = build.manifest.model_dump(mode="json")
+    body = {"manifest": manifest, "until": until, "stages": stages, "corpus": corpus_hash(build, named)}
+    record = {**body, "sha256": sha256_of([canonical_json(body)])}
+    crash_point("before-build-record")
+    build.store.write(f"builds/{build.manifest.name}.json", canonical_json(record))
+    crash_point("after-build-record")
+    return record
+
+
+def corpus_hash(build: Build, named: dict[str, dict[str, str]]) -> str:
+    """SHA-256 over the names and SHA-256s of the last stage's files: one line that says two corpora are equal."""
+    last = list(named)[-1]
+    files = sorted((key.rpartition("/")[2], out["sha256"]) for p in build.parts(last) for key, out in p.outputs.items())
+    return sha256_of(f"{sha}  {name}\n".encode() for name, sha in files)

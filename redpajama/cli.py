@@ -1,0 +1,149 @@
+"""The command line: the only module that acts. Heavy imports wait until a command needs them."""
+
+import json
+import os
+import sys
+from typing import Annotated, Any
+
+import click
+import typer
+
+from redpajama.artifacts import BuildFailed, Store, UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Raw dumps in, training shards out. A manifest says what; the command line says where.",
+)
+
+ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="the manifest, a TOML file")]
+RootArgument = Annotated[str, typer.Argument(metavar="ROOT", help="where the build lies")]
+OutOption = Annotated[str, typer.Option("--out", metavar="ROOT", help="where outputs go: a folder, s3:// or gs://")]
+MirrorOption = Annotated[
+    list[str] | None, typer.Option("--mirror", metavar="PREFIX=DIR", help="read URLs that start so from DIR instead")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+BuildOption = Annotated[str, typer.Option("--build", metavar="NAME", help="which build, where ROOT has several")]
+
+
+def main() -> None:
+    """Run a command; a mistake is one line and status 2, a broken promise one line and status 1."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of one command line."""
+    try:
+        return app(args=arguments, standalone_mode=False, prog_name="redpajama") or 0
+    except click.ClickException as error:
+        return _complain(error.format_message().replace("\n", " "), 2)
+    except click.exceptions.Abort:
+        return _complain("interrupted", 130)
+    except UserError as error:
+        return _complain(str(error), 2)
+    except BuildFailed as error:
+        return _complain(str(error), 1)
+
+
+def _complain(message: str, status: int) -> int:
+    typer.echo(f"redpajama: {message}", err=True)
+    return status
+
+
+def _prepare(manifest_path: str, mirror: list[str] | None) -> tuple[Any, list[dict[str, Any]]]:
+    """Everything that can be wrong before any work starts."""
+    from redpajama import build, manifest
+
+    model = manifest.load(manifest_path)
+    build.check(model, manifest_path)
+    return model, build.list_inputs(model, manifest_path, _mirrors(mirror))
+
+
+def _mirrors(mirror: list[str] | None) -> dict[str, str]:
+    for pair in mirror or []:
+        if "=" not in pair:
+            raise UserError(f"--mirror {pair}: write PREFIX=DIR, for example https://data.commoncrawl.org/=/mnt/cc/")
+    return dict(pair.split("=", 1) for pair in mirror or [])
+
+
+@app.command()
+def plan(manifest: ManifestArgument, out: OutOption, mirror: MirrorOption = None, as_json: JsonOption = False) -> int:
+    """What would run, with sizes, and all errors; nothing is written."""
+    from redpajama import screen
+    model, listed = _prepare(manifest, mirror)
+    return screen.show_plan(model, listed, Store(out), as_json)
+
+
+@app.command()
+def build(
+    manifest: ManifestArgument,
+    out: OutOption,
+    beam_options: Annotated[list[str] | None, typer.Argument(metavar="[-- BEAM OPTIONS]")] = None,
+    until: Annotated[str, typer.Option(help="stop after: documents, dedup, mixture or tokens")] = "tokens",
+    workers: Annotated[str, typer.Option(metavar="N", help="worker processes, or auto")] = "auto",
+    mirror: MirrorOption = None,
+    regroup: Annotated[str, typer.Option(help="regroup through: files, or beam (GroupByKey)")] = "files",
+    rehash: Annotated[bool, typer.Option("--rehash", help="measure every input's SHA-256 again")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Do it, or go on where an earlier build was stopped."""
+    from redpajama import drive
+
+    _one_of("--until", until, ("documents", "dedup", "mixture", "tokens"))
+    _one_of("--regroup", regroup, ("files", "beam"))
+    if workers != "auto" and not (workers.isdigit() and int(workers) > 0):
+        raise UserError(f"--workers {workers}: give a number of processes, or auto")
+    model, listed = _prepare(manifest, mirror)
+    wish = drive.Wish(out, until, workers, list(beam_options or []), regroup == "beam", rehash, as_json)
+    return drive.drive(model, listed, wish)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"{option} {value}: one of {', '.join(known)}")
+
+
+@app.command()
+def status(root: RootArgument, name: BuildOption = "", as_json: JsonOption = False) -> int:
+    """Stages, parts and counts of the builds in ROOT."""
+    from redpajama import screen
+
+    return screen.show_status(_store(root), name, as_json)
+
+
+@app.command()
+def verify(root: RootArgument, name: BuildOption = "", as_json: JsonOption = False) -> int:
+    """Hash everything again, add every sum again; status 1 names what differs."""
+    from redpajama import screen
+
+    return screen.show_verify(_store(root), name, as_json)
+
+
+@app.command()
+def why(
+    root: RootArgument,
+    what: Annotated[str, typer.Argument(metavar="ID|URL|TEXT", help="a document's id, its URL, or its text")],
+    name: BuildOption = "",
+    as_json: JsonOption = False,
+) -> int:
+    """Where a document came from, each signal and threshold, why it is gone or where it is in the shards."""
+    from redpajama import screen
+
+    return screen.show_why(_store(root), what, name, as_json)
+
+
+@app.command()
+def gc(root: RootArgument, yes: Annotated[bool, typer.Option("--yes", help="remove them")] = False) -> int:
+    """List what no build names; with --yes remove it."""
+    from redpajama import screen
+
+    return screen.collect_garbage(_store(root), yes)
+
+
+def _store(root: str) -> Any:
+    store = Store(root)
+    if not store.exists("builds"):
+        raise UserError(f"{root}: no finished build is here")
+    return store

@@ -1,0 +1,84 @@
+"""Parquet in and out: fixed row groups on the way out, so that the same rows give the same bytes."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from redpajama.artifacts import Store
+
+GROUP_ROWS = 4096
+GROUP_BYTES = 32 << 20  # a row group ends early here, so that long texts do not fill the memory
+
+
+class TableWriter:
+    """Rows -> one Parquet file (zstd). A row group ends at GROUP_ROWS rows, or where GROUP_BYTES are reached.
+
+    Where groups end depends on the rows alone, not on how they were handed in.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._file = pq.ParquetWriter(path, schema, compression="zstd", version="2.6", write_page_index=False)
+        self._rows: list[tuple[Any, ...]] = []
+        self._bytes = 0
+        self.rows = 0
+
+    def add(self, row: Sequence[Any], size: int = 0) -> None:
+        """One row, its values in the schema's order, without those that `finish` adds; `size`: its bytes of text."""
+        self._rows.append(tuple(row))
+        self._bytes += size
+        self.rows += 1
+        if len(self._rows) == GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._rows:
+            self.write(self.schema.empty_table())
+            return
+        columns = enumerate(zip(*self._rows, strict=True))
+        arrays = [pa.array(column, self.schema.field(number).type) for number, column in columns]
+        self.write(pa.table(self.finish(arrays), schema=self.schema))
+        self._rows, self._bytes = [], 0
+
+    def finish(self, arrays: list[pa.Array]) -> list[pa.Array]:
+        """A hook: derive further columns from a full row group."""
+        return arrays
+
+    def write(self, table: pa.Table) -> None:
+        """One row group as it is."""
+        self._file.write_table(table, row_group_size=max(1, table.num_rows))
+
+    def close(self) -> None:
+        if self._rows or not self.rows:
+            self._flush()
+        self._file.close()
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """A whole table, in row groups of GROUP_ROWS rows."""
+    pq.write_table(table, path, compression="zstd", version="2.6", row_group_size=GROUP_ROWS)
+
+
+def read_table(store: Store, key: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
+    """Columns of a Parquet file; row groups that `filters` rule out are not read."""
+    with store.open(key) as file:
+        return pq.read_table(file, columns=columns, filters=filters, use_threads=False)
+
+
+def read_batches(store: Store, key: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """A Parquet file, row group by row group."""
+    with store.open(key) as file:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            for batch in parquet.read_row_group(group, columns=columns, use_threads=False).to_batches():
+                if batch.num_rows:
+                    yield batch

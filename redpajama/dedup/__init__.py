@@ -1,0 +1,1 @@
+"""Has it been seen? Verdicts over all sources at once."""

@@ -1,0 +1,168 @@
+"""Drives a build from the command line: how many workers, progress, Ctrl-C, and workers that die."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from redpajama import build, screen, workers
+from redpajama.manifest import Manifest
+from redpajama.stages import Job, Regroup
+
+SMALL_BUILD_BYTES = 64 << 20  # below this, worker processes cost more than they give
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asked for."""
+
+    root: str
+    until: str
+    workers: str
+    beam_options: list[str]
+    group_by_key: bool
+    rehash: bool
+    as_json: bool
+
+
+def drive(manifest: Manifest, listed: list[dict[str, Any]], wish: Wish) -> int:
+    """Run the build and show what came out; the exit status."""
+    os.environ.update(environment())
+    from redpajama import beam
+
+    logging.getLogger().setLevel(logging.ERROR)
+    count = worker_count(wish.workers, sum(file["bytes"] for file in listed))
+    arguments = beam.beam_arguments(count, wish.beam_options)
+    guard = Guard(Progress(build.flow(manifest, wish.until), wish.root, quiet=wish.as_json))
+    started = time.monotonic()
+    try:
+        record = build.build(
+            manifest,
+            listed,
+            wish.root,
+            arguments,
+            until=wish.until,
+            rehash=wish.rehash,
+            shares=count if beam.is_local(arguments) else 0,
+            group_by_key=wish.group_by_key,
+            watch=guard.watch,
+        )
+    except RuntimeError:
+        guard.stop_if_a_worker_died()
+        raise
+    finally:
+        guard.progress.stop()
+    return screen.show_build(record, wish.root, time.monotonic() - started, wish.as_json)
+
+
+def worker_count(wish: str, input_bytes: int) -> int:
+    """`auto`: one process for small inputs, else one a core."""
+    if wish != "auto":
+        return int(wish)
+    return 1 if input_bytes < SMALL_BUILD_BYTES else os.cpu_count() or 1
+
+
+def environment() -> dict[str, str]:
+    """One thread in every library's own pool: the workers are the parallelism. The user's own settings hold."""
+    pools = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"]
+    return {**dict.fromkeys(pools, "1"), "TOKENIZERS_PARALLELISM": "false"} | dict(os.environ)
+
+
+class Guard:
+    """Ends the build, workers and all, on Ctrl-C or when a worker dies; nothing finished is lost."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self.progress = progress
+        self.job: Job | None = None
+        self._watch: workers.Watch | None = None
+
+    def watch(self, job: Job, finished: Callable[[], bool]) -> None:
+        """Called when the run has its id."""
+        self.job = job
+        signal.signal(signal.SIGINT, lambda *_: self._end("interrupted; the same command goes on from here", 130))
+        signal.signal(signal.SIGTERM, lambda *_: self._end("terminated; the same command goes on from here", 143))
+        over = lambda: finished() or job.store.exists(f".tmp/{job.run}/state.json")  # noqa: E731
+        self._watch = workers.Watch(job.claims, over, lambda message: self._end(message, 1))
+        self._watch.start()
+        self.progress.start(job)
+
+    def stop_if_a_worker_died(self) -> None:
+        """Beam raised: if a worker was killed, say which part it was at and leave."""
+        time.sleep(0.5)  # its exit status comes from another thread
+        if self._watch and self._watch.exit_code:
+            self._end(self._watch.epitaph(self._watch.dead_workers()), 1)
+
+    def _end(self, message: str, status: int) -> None:
+        self.progress.stop()
+        sys.stderr.write(f"redpajama: {message}\n")
+        sys.stderr.flush()
+        workers.kill_workers(self.job.claims)
+        os._exit(status)
+
+
+class Progress:
+    """A line a stage: parts done, units and MB a second, time left; from what workers note, in a thread."""
+
+    def __init__(self, flow: list[Any], root: str, quiet: bool) -> None:
+        names = [[step.split_stage, step.stage] if isinstance(step, Regroup) else [step.stage] for step in flow]
+        self.stages = [name for group in names for name in group]
+        self.console = Console(stderr=True)
+        self.shown = self.console.is_terminal and not quiet
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._first_seen: dict[str, float] = {}
+
+    def start(self, job: Job) -> None:
+        if self.shown:
+            self._thread = threading.Thread(target=self._show, args=(job,), daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        if self._thread and self._thread is not threading.current_thread():
+            self._thread.join(timeout=2)
+
+    def _show(self, job: Job) -> None:
+        with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+            while not self._over.wait(0.3):
+                with contextlib.suppress(FileNotFoundError):  # the run's folder goes when the build ends
+                    live.update(self._table(job))
+
+    def _table(self, job: Job) -> Table:
+        done, table = workers.progress(job), Table(box=None, header_style="dim")
+        for title in ("stage", "parts", "units", "MB/s", "time left"):
+            table.add_column(title, justify="left" if title == "stage" else "right")
+        for stage in self.stages:
+            planned = _planned(job, stage)
+            if planned is not None:
+                table.add_row(*self._row(stage, planned, done.get(stage, {"done": 0, "units": 0, "bytes": 0})))
+        return table
+
+    def _row(self, stage: str, planned: tuple[int, int], done: dict[str, int]) -> list[str]:
+        seconds = max(0.1, time.monotonic() - self._first_seen.setdefault(stage, time.monotonic()))
+        parts, size = planned
+        rate = done["bytes"] / seconds
+        left = "" if done["done"] == parts or not rate else f"{(size - done['bytes']) / rate:,.0f} s"
+        return [stage, f"{done['done']:,}/{parts:,}", f"{done['units']:,}", f"{rate / 1e6:,.1f}", left]
+
+
+def _planned(job: Job, stage: str) -> tuple[int, int] | None:
+    """(parts, bytes) of a stage's plan, or None before it is made."""
+    key = f".tmp/{job.run}/plan-{stage}.json"
+    if not job.store.local or not job.store.exists(key):
+        return None
+    parts = json.loads(job.store.read(key))
+    return len(parts), sum(part["size"] for part in parts)
+
+

@@ -1,0 +1,398 @@
+"""Open anything: local paths, http(s)://, gs://, s3://, hf://; globs, trees, checksums, mirrors.
+
+`expand` turns a manifest's patterns into `Listed` files; `fetch` turns each of them into a `RawFile` whose bytes can
+be read here. Object stores are read in place; http(s) and the Hugging Face hub are downloaded first.
+Credentials and options are the libraries' own: AWS_* and FSSPEC_S3_* for s3fs, Google's defaults for gcsfs,
+HF_TOKEN and HF_ENDPOINT for the hub, proxies from the environment.
+"""
+
+import glob
+import itertools
+import json
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+from redpajama import hashing
+from redpajama.download import InputError, download, look_up, write_atomically
+
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One raw input: what the manifest calls it, and where its bytes are."""
+
+    url: str  # as the manifest names it: evidence and keys use this
+    path: str  # where the bytes are read now: a local path or a URL that fsspec opens
+    bytes: int
+    sha256: str
+    tree: str = ""  # URL of the directory input that this file belongs to
+
+    @property
+    def relative(self) -> str:
+        """The path inside the directory input, or the URL's last part."""
+        return self.url.removeprefix(self.tree) if self.tree else self.url.rsplit("/", 1)[-1]
+
+    def open(self) -> BinaryIO:
+        """The raw bytes, seekable."""
+        return open_raw(self.path)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One file that a pattern matched; its bytes are not read yet."""
+
+    url: str  # as the manifest names it
+    path: str  # where it is: a local path or a URL
+    bytes: int  # 0 where a web server does not say
+    etag: str  # another one when the content is another: ETag, Last-Modified, blob id or mtime_ns
+    tree: str = ""  # URL of the directory that the manifest names, "" of a single file
+
+
+def open_raw(path: str) -> BinaryIO:
+    """The bytes at a local path or an object store's URL, seekable."""
+    scheme = scheme_of(path)
+    return filesystem(scheme).open(path, "rb") if scheme else open(path, "rb")
+
+
+def scheme_of(url: str) -> str:
+    """`s3` of `s3://bucket/key`; "" of a local path."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
+    return match[1].lower() if match else ""
+
+
+def filesystem(scheme: str) -> Any:
+    """fsspec's file system, which asks the store each time: no listing is remembered."""
+    import fsspec
+
+    try:
+        return fsspec.filesystem(scheme, use_listings_cache=False)
+    except ImportError:
+        extra = {"gs": "gcs"}.get(scheme, scheme)
+        raise InputError(f"{scheme}:// needs an extra: pip install 'redpajama[{extra}]'") from None
+
+
+# --- list
+
+
+def expand(patterns: Iterable[str], mirrors: dict[str, str], base: str | Path) -> list[Listed]:
+    """Every file that the patterns match, sorted by URL, each once, whatever the patterns' order.
+
+    Args:
+        patterns: paths relative to `base`, or URLs, with `*`, `?`, `[...]` and `**`. One that ends in `/` is a
+            directory: all regular files beneath it, without `.git` and symbolic links.
+        mirrors: URL prefix -> local directory that is read instead; URLs stay as the manifest has them.
+
+    Raises:
+        InputError: a pattern matches nothing, has an unknown scheme, or needs a missing extra.
+    """
+    found: dict[str, Listed] = {}
+    for pattern in sorted(set(patterns)):
+        matches = list(list_files(pattern, mirrors, Path(base)))
+        if not matches:
+            raise InputError(f"'{pattern}' matches no file{_hint(pattern, mirrors, Path(base))}")
+        for listed in matches:
+            found.setdefault(listed.url, listed)
+    return [found[url] for url in sorted(found)]
+
+
+def list_files(pattern: str, mirrors: dict[str, str], base: Path) -> Iterable[Listed]:
+    """The files of one pattern, in no promised order."""
+    scheme = scheme_of(pattern)
+    if prefix := mirror_of(pattern, mirrors):
+        return list_local(pattern[len(prefix) :], Path(mirrors[prefix]), prefix)
+    if not scheme:
+        return list_local(pattern, base)
+    if scheme in ("s3", "gs"):
+        return list_store(pattern, scheme)
+    if scheme == "hf":
+        return list_hub(pattern)
+    if scheme in ("http", "https"):
+        return list_web(pattern)
+    raise InputError(f"'{pattern}': {scheme}:// is unknown; wanted a path, s3://, gs://, hf://, https:// or http://")
+
+
+def mirror_of(url: str, mirrors: dict[str, str]) -> str:
+    """The longest mirrored prefix of a URL, or ""."""
+    return max((prefix for prefix in mirrors if prefix and url.startswith(prefix)), key=len, default="")
+
+
+def _hint(pattern: str, mirrors: dict[str, str], base: Path) -> str:
+    prefix = mirror_of(pattern, mirrors)
+    if scheme_of(pattern) and not prefix:
+        return ""
+    folder = Path(mirrors[prefix]) if prefix else base
+    if any((folder / name).is_dir() for name in _globbed(pattern[len(prefix) :].lstrip("/"), folder)):
+        return f"; all files of a directory are '{pattern}/'"
+    return f" in {folder}"
+
+
+def list_local(pattern: str, root: Path, prefix: str = "") -> Iterator[Listed]:
+    """Local files; `prefix` goes before their names to make URLs, and is a mirror's."""
+    is_tree = f"{prefix}{pattern}".endswith("/")
+    if prefix:
+        bare = pattern.lstrip("/")
+        prefix += pattern[: len(pattern) - len(bare)]
+        pattern = bare
+    for name in _globbed(posixpath.normpath(pattern), root):
+        path = os.path.abspath(root / name)
+        url = prefix if prefix and name == "." else prefix + name
+        if is_tree and os.path.isdir(path):
+            yield from _walk(path, f"{url.removesuffix('/')}/")
+        elif not is_tree and os.path.isfile(path):
+            yield _listed(url, path)
+
+
+def _globbed(pattern: str, root: Path) -> list[str]:
+    """Names under `root`; a file whose name only looks like a pattern is itself."""
+    return [pattern] if (root / pattern).exists() else glob.glob(pattern, root_dir=root, recursive=True)
+
+
+def _walk(folder: str, tree: str) -> Iterator[Listed]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"'{tree}': cannot read {error.filename}: {error.strerror}")
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = (name for name in folders if name != ".git")
+        for name in names:
+            path = os.path.join(place, name)
+            if name != ".git" and stat.S_ISREG(os.lstat(path).st_mode):
+                yield _listed(tree + os.path.relpath(path, folder), path, tree)
+
+
+def _listed(url: str, path: str, tree: str = "") -> Listed:
+    found = os.stat(path)
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{os.fsencode(path)!r}: a file name must be UTF-8") from None
+    return Listed(url, path, found.st_size, str(found.st_mtime_ns), tree)
+
+
+def list_store(pattern: str, scheme: str) -> Iterator[Listed]:
+    """Objects of S3 or Google Cloud Storage."""
+    store = filesystem(scheme)
+    try:
+        if pattern.endswith("/"):
+            for folder in _store_matches(store, pattern.rstrip("/"), "directory"):
+                tree = f"{scheme}://{folder}/"
+                for path, info in store.find(folder, detail=True).items():
+                    if info["type"] == "file" and ".git" not in path.split("/"):
+                        yield _stored(scheme, path, info, tree)
+        else:
+            for path, info in _store_matches(store, pattern, "file").items():
+                yield _stored(scheme, path, info)
+    except _store_errors(scheme) as error:
+        raise InputError(f"'{pattern}': {type(error).__name__}: {_one_line(error)}") from None
+
+
+def _store_matches(store: Any, pattern: str, kind: str) -> dict[str, Any]:
+    try:
+        info = store.info(pattern)
+        found = {info["name"]: info}
+    except FileNotFoundError:
+        found = store.glob(pattern, detail=True) if glob.has_magic(pattern) else {}
+    return {path: info for path, info in found.items() if info["type"] == kind}
+
+
+def _stored(scheme: str, path: str, info: dict[str, Any], tree: str = "") -> Listed:
+    url = f"{scheme}://{path}"
+    etag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("updated")
+    return Listed(url, url, info["size"], str(etag or "").strip('"'), tree)
+
+
+def _store_errors(scheme: str) -> tuple[type[Exception], ...]:
+    if scheme == "s3":
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        return OSError, BotoCoreError, ClientError
+    from gcsfs.retry import HttpError
+    from google.auth.exceptions import GoogleAuthError
+
+    return OSError, HttpError, GoogleAuthError
+
+
+def list_web(url: str) -> Iterator[Listed]:
+    """One file of a web server, which has no listing."""
+    if "*" in url or url.endswith("/"):
+        raise InputError(f"'{url}': the web has no listing; name each file, or read a copy with --mirror PREFIX=DIR")
+    size, etag = look_up(url)
+    yield Listed(url, url, size, etag)
+
+
+# --- the Hugging Face hub
+
+
+class HubPath(NamedTuple):
+    """`hf://[datasets/]ORG/NAME[@REVISION]/PATH`, taken apart."""
+
+    kind: str  # "datasets/", "spaces/", or "" of a model
+    repo: str
+    revision: str
+    path: str
+
+    @classmethod
+    def parse(cls, url: str) -> "HubPath":
+        """Raises InputError where a part is missing."""
+        match = re.fullmatch(r"hf://(datasets/|spaces/|)([^/@]+/[^/@]+)(?:@([^/]+))?/(.*)", url)
+        if not match:
+            raise InputError(f"'{url}': wanted hf://datasets/ORG/NAME[@REVISION]/PATH or hf://ORG/NAME[@REVISION]/PATH")
+        return cls(match[1], match[2], match[3] or "", match[4])
+
+    def url(self, revision: str, path: str) -> str:
+        """The URL of a file of the same repository."""
+        return f"hf://{self.kind}{self.repo}@{revision}/{path}"
+
+    @property
+    def web(self) -> str:
+        """Where the hub serves it."""
+        return f"{hub_endpoint()}/{self.kind}{self.repo}/resolve/{self.revision}/{quote(self.path)}"
+
+
+def hub_endpoint() -> str:
+    """The hub's address: HF_ENDPOINT at the time of the call."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def list_hub(pattern: str) -> Iterator[Listed]:
+    """Files of a repository on the hub; the path, and the URL if it names no revision, get the commit's hash."""
+    from huggingface_hub import HfApi, errors
+
+    wanted = HubPath.parse(pattern)
+    api = HfApi(endpoint=hub_endpoint())
+    where = {"repo_id": wanted.repo, "repo_type": wanted.kind.rstrip("s/") or "model"}
+    try:
+        commit = wanted.revision
+        if not re.fullmatch("[0-9a-f]{40}", commit):
+            commit = api.repo_info(**where, revision=unquote(commit) or None).sha
+        for file, tree in _hub_matches(api, {**where, "revision": commit}, wanted.path):
+            shown = wanted.revision or commit
+            etag = file.lfs.sha256 if file.lfs else file.blob_id
+            root = wanted.url(shown, tree) if pattern.endswith("/") else ""
+            yield Listed(wanted.url(shown, file.path), wanted.url(commit, file.path), file.size, etag, root)
+    except errors.EntryNotFoundError:
+        return
+    except (errors.HTTPError, errors.HFValidationError, OSError) as error:
+        raise InputError(f"'{pattern}': {_one_line(error)}") from None
+
+
+def _hub_matches(api: Any, where: dict[str, str], pattern: str) -> Iterator[tuple[Any, str]]:
+    """(file, the directory that the pattern names, with its `/`)."""
+    from fsspec.utils import glob_translate
+
+    is_tree = pattern.endswith("/") or not pattern
+    if is_tree or glob.has_magic(pattern):
+        folder = "/".join(itertools.takewhile(lambda part: not glob.has_magic(part), pattern.split("/")[:-1]))
+        entries = api.list_repo_tree(path_in_repo=folder or None, recursive=True, **where)
+    else:
+        entries = api.get_paths_info(paths=[pattern], **where)
+    matches = re.compile(glob_translate(pattern.rstrip("/"))).match
+    depth = pattern.count("/")
+    for file in (entry for entry in entries if hasattr(entry, "blob_id")):  # not a folder
+        parts = file.path.split("/")
+        root = "/".join(parts[:depth])
+        if not is_tree and (file.path == pattern or matches(file.path)):
+            yield file, ""
+        elif is_tree and len(parts) > depth and matches(root) and ".git" not in parts:
+            yield file, f"{root}/" if root else ""
+
+
+# --- fetch
+
+
+def fetch(listed: Listed, cache_dir: str | Path, sha256: str = "", memo: "Memo | None" = None) -> RawFile:
+    """The file, with its size and SHA-256 measured; from the web and the hub it is downloaded to `cache_dir` first.
+
+    Args:
+        sha256: the checksum it must have; "" takes any. A file of the hub must have the one that the hub records.
+        memo: checksums of files read before; a file that is unchanged since is not read again.
+
+    Raises:
+        InputError: not to be had, or of another size or checksum than it must have.
+    """
+    path, fresh = _bring(listed, Path(cache_dir))
+    size, found = listed.bytes, ""
+    if memo and not fresh:
+        found = memo.find(listed)
+    if not found:
+        size, found = measure(path)
+    wanted = sha256 or (listed.etag if listed.path.startswith("hf://") and len(listed.etag) == 64 else "")
+    problem = ""
+    if listed.bytes and size != listed.bytes:
+        problem = f"has {size} bytes, wanted {listed.bytes}"
+    elif wanted and found != wanted:
+        problem = f"has sha256 {found}, wanted {wanted}"
+    if problem:
+        if path != listed.path:
+            Path(path).unlink()
+        raise InputError(f"{listed.url}: {problem}")
+    if memo:
+        memo.store(listed, found)
+    return RawFile(listed.url, path, size, found, listed.tree)
+
+
+def _bring(listed: Listed, cache_dir: Path) -> tuple[str, bool]:
+    """(where the bytes can be read, were they downloaded just now)."""
+    scheme, url, token = scheme_of(listed.path), listed.path, ""
+    if scheme == "hf":
+        from huggingface_hub import get_token
+
+        url, token = HubPath.parse(listed.path).web, get_token() or ""
+    elif scheme not in ("http", "https"):
+        return listed.path, False
+    name = urlsplit(url).path.rsplit("/", 1)[-1]
+    target = cache_dir / hashing.short_id(listed.path) / (unquote(name) or "file")
+    return str(target), download(url, target, listed.bytes, listed.etag, token)
+
+
+def measure(path: str) -> tuple[int, str]:
+    """(bytes, SHA-256) of a file, read once."""
+    with open_raw(path) as file:
+        digest = hashing.sha256_of(iter(lambda: file.read(READ_BYTES), b""))
+        return file.tell(), digest
+
+
+class Memo:
+    """Checksums measured before, one small file per URL in a folder: trusted while size and ETag are the same."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def find(self, listed: Listed) -> str:
+        """The SHA-256 of this very version, or ""."""
+        try:
+            row = json.loads(self._path(listed).read_bytes())
+        except (OSError, ValueError):
+            return ""
+        same = listed.etag and row.get("version") == self._version(listed)
+        return row.get("sha256", "") if same else ""
+
+    def store(self, listed: Listed, sha256: str) -> None:
+        """Remember it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            self._path(listed), hashing.canonical_json({"version": self._version(listed), "sha256": sha256})
+        )
+
+    def forget(self) -> None:
+        """`--rehash`: everything is measured again."""
+        for path in self.folder.glob("*.json"):
+            path.unlink()
+
+    def _path(self, listed: Listed) -> Path:
+        return self.folder / f"{hashing.short_id(listed.url)}.json"
+
+    @staticmethod
+    def _version(listed: Listed) -> list[str | int]:
+        return [listed.url, listed.bytes, listed.etag]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,205 @@
+"""The manifest: TOML -> a typed, frozen model. Every error is one line that names the file and the key."""
+
+import re
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from redpajama.artifacts import UserError
+
+MIXTURE_PART_TOKENS = 8_000_000  # about 35 MB of text
+NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+class ManifestError(UserError):
+    """The manifest is wrong; the message is one line that says where, what, and what would be right."""
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` where a known word is near, else the list of known words."""
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(sorted(known))}"
+
+
+class Table(BaseModel):
+    """A TOML table: closed (an unknown key is an error with a suggestion) and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (unknown := sorted(values.keys() - cls.model_fields.keys())):
+            raise ValueError(f"unknown key '{unknown[0]}'" + suggestion(unknown[0], list(cls.model_fields)))
+        return values
+
+
+class Train(Table):
+    """`train = { vocab_size = 4096 }`: a byte-level BPE from the corpus itself."""
+
+    vocab_size: int = Field(ge=257, le=1_000_000)
+    max_bytes: int = Field(default=100_000_000, gt=0)  # text used, chosen by hash of the id
+
+
+class Tokenizer(Table):
+    """`[tokenizer]`: a tokenizer.json by path or URL, or one trained on the spot."""
+
+    path: str | None = None
+    train: Train | None = None
+    end_of_document: str | None = None  # the token's text; found by its usual names when not given
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Tokenizer":
+        if (self.path is None) == (self.train is None):
+            raise ValueError("give either path or train, and not both")
+        return self
+
+
+class Source(Table):
+    """`[[source]]`: raw inputs, the pipeline that reads them, and the rules its documents must pass."""
+
+    name: str
+    pipeline: str
+    inputs: list[str] = Field(min_length=1)
+    sha256: dict[str, str] = {}  # URL -> expected SHA-256 (hex)
+    groups: int | None = Field(default=None, ge=1)  # files below 16 MB are grouped by name into so many parts
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)  # of raw units
+    options: dict[str, Any] = {}
+    quality: dict[str, float] = {}
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"'{name}' is not a name: lower-case letters, digits, _ and -, a letter first")
+        return name
+
+
+class Dedup(Table):
+    """`[dedup]`: which copy of a text survives."""
+
+    exact: bool = True
+    order: list[str] = []  # source names; the earlier keeps its copy. Default: order of the manifest
+
+
+class Slice(Table):
+    """`[[mixture.slice]]`: a source's share of the budget."""
+
+    source: str
+    weight: float = Field(ge=0, allow_inf_nan=False)
+    max_epochs: float = Field(default=1, gt=0, le=16)
+
+
+class Mixture(Table):
+    """`[mixture]`: how many tokens, and how much of each source."""
+
+    budget_tokens: int = Field(gt=0)
+    allow_shortfall: bool = False
+    slice: list[Slice] = Field(min_length=1)
+
+
+class Shards(Table):
+    """`[shards]`: the training files."""
+
+    tokens_per_shard: int = Field(default=100_000_000, gt=0)
+    formats: list[Literal["megatron"]] = ["megatron"]
+
+    def count(self, total_tokens: int) -> int:
+        """How many shards a corpus of so many tokens has."""
+        return max(1, -(-total_tokens // self.tokens_per_shard))
+
+    def ranges(self, total_tokens: int) -> int:
+        """How many parts of the mixture make one shard: each is sorted in memory."""
+        return max(1, -(-min(self.tokens_per_shard, total_tokens) // MIXTURE_PART_TOKENS))
+
+
+class Manifest(Table):
+    """The whole manifest. `folder` is where relative inputs are looked up; it is no part of any hash."""
+
+    name: str
+    seed: int = Field(ge=0)
+    subset_shape: Literal["redpajama-1t"] = "redpajama-1t"
+    tokenizer: Tokenizer | None = None
+    source: list[Source] = Field(min_length=1)
+    dedup: Dedup = Dedup()
+    mixture: Mixture | None = None
+    shards: Shards = Shards()
+    folder: Annotated[str, Field(exclude=True)] = "."
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        return Source._is_a_name(name)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> "Manifest":
+        names = [source.name for source in self.source]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"source '{twice[0]}' is named twice")
+        self._check_permutation("dedup.order", self.dedup.order, names, optional=True)
+        if self.mixture:
+            self._check_permutation("mixture.slice", [part.source for part in self.mixture.slice], names)
+            if self.tokenizer is None:
+                raise ValueError("a mixture is counted in tokens: add a [tokenizer]")
+        return self
+
+    @staticmethod
+    def _check_permutation(where: str, given: list[str], names: list[str], optional: bool = False) -> None:
+        if optional and not given:
+            return
+        for name in given:
+            if name not in names:
+                raise ValueError(f"{where}: no source is named '{name}'" + suggestion(name, names))
+        if len(set(given)) < len(given):
+            raise ValueError(f"{where}: '{next(n for n in given if given.count(n) > 1)}' stands there twice")
+        if missing := [name for name in names if name not in given]:
+            hint = "; weight = 0 leaves it out" if where == "mixture.slice" else ""
+            raise ValueError(f"{where}: source '{missing[0]}' is missing{hint}")
+
+    @property
+    def dedup_order(self) -> list[str]:
+        """Source names, the one whose copies survive first."""
+        return self.dedup.order or [source.name for source in self.source]
+
+    def source_named(self, name: str) -> Source:
+        """The `[[source]]` of that name."""
+        return next(source for source in self.source if source.name == name)
+
+
+def load(path: str) -> Manifest:
+    """Read a manifest file.
+
+    Raises:
+        ManifestError: not readable, not TOML, or against the model; one line.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: not TOML: {error}") from None
+    return parse(values, path)
+
+
+def parse(values: dict[str, Any], path: str) -> Manifest:
+    """A manifest from parsed TOML; `path` names the file in errors and gives the folder of relative inputs."""
+    if "folder" in values:
+        raise ManifestError(f"{path}: unknown key 'folder'")
+    try:
+        return Manifest(**values, folder=str(Path(path).resolve().parent))
+    except ValidationError as error:
+        raise ManifestError(f"{path}: {_first_line(error)}") from None
+
+
+def _first_line(error: ValidationError) -> str:
+    """`source[2].inputs: Field required (got …)` of the first problem that pydantic found."""
+    problem = error.errors(include_url=False)[0]
+    where = ""
+    for step in problem["loc"]:
+        where += f"[{step + 1}]" if isinstance(step, int) else f".{step}"
+    message = problem["msg"].removeprefix("Value error, ")
+    got = "" if problem["type"] in ("missing", "value_error") else f", not {problem['input']!r:.80}"
+    return f"{where.lstrip('.')}: {message}{got}".removeprefix(": ")

@@ -1,0 +1,178 @@
+"""XML dumps of any size -> the bytes of each record in them, so that one broken record costs one record.
+
+A dump is one document, and an XML parser gives up at its first fault. But the records of the dumps read here (the
+`<page>` of MediaWiki, the `<row>` of Stack Exchange) never nest, and no text inside them holds a bare `<`: so their
+first bytes can be searched for, and each can be parsed alone. What stands outside the root's records is never parsed,
+therefore no DOCTYPE and none of its entities.
+"""
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from enum import Enum, auto
+from itertools import chain
+from typing import NamedTuple
+
+from lxml import etree
+
+from redpajama.records import MAX_QUARANTINE_BYTES, Reason
+
+MAX_RECORD_BYTES = 64 << 20
+HEAD_BYTES = 1 << 20  # kept of what is too large
+OVERLAP_BYTES = 64  # longer than any opening tag's name
+DECLARATION_BYTES = 256  # an XML declaration ends before this
+DECLARED = re.compile(rb"\A\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)")
+LEGACY = re.compile(r"iso-?8859-\d+|(windows-|cp)125\d|koi8-[ru]|gb(2312|k|18030)|big5|shift_jis|euc-(jp|kr)")
+UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be", b"<\x00": "utf-16-le", b"\x00<": "utf-16-be"}
+BETWEEN = re.compile(rb"\s*(</[\w:.-]+\s*>)?\s*")  # what may stand between two records, and after the last
+
+PARSER = etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False, recover=False)
+
+
+class Kind(Enum):
+    """What a piece of a dump is."""
+
+    HEAD = auto()  # what precedes the first record; always the first piece, perhaps empty
+    RECORD = auto()
+    CUT = auto()  # a record without its beginning or its end; empty where only the root's closing tag is missing
+    STRAY = auto()  # bytes that belong to no record: a broken tag, something foreign
+    TOO_LARGE = auto()  # a record of more than MAX_RECORD_BYTES
+
+
+FAULTS = {Kind.CUT: Reason.TRUNCATED, Kind.STRAY: Reason.INVALID_XML, Kind.TOO_LARGE: Reason.EXPANSION_LIMIT}
+
+
+class Piece(NamedTuple):
+    """`data` is whole for a RECORD, and at most the first 64 KiB of anything else (of a HEAD: 1 MiB)."""
+
+    kind: Kind
+    offset: int  # of its first byte, in the decoded stream
+    data: bytes
+
+
+class _End(Enum):
+    """What a slot runs into."""
+
+    NEXT = auto()
+    GAP = auto()
+    FILE = auto()
+
+
+class _Slot(NamedTuple):
+    """What stands from one opening tag up to the next, or to where the stream breaks off."""
+
+    offset: int
+    data: bytes
+    opened: bool  # begins with an opening tag
+    too_large: bool  # then `data` is only its beginning
+    ended: "_End"
+
+
+def records(chunks: Iterable[bytes | None], opening: bytes, closing: bytes) -> Iterator[Piece]:
+    """Decoded XML -> its head, its records, and whatever else stands where a record could.
+
+    `opening` and `closing` are patterns: the opening tag's first bytes, and the bytes that end a record. Memory is
+    bounded by the largest record.
+    """
+    ends = re.compile(closing)
+    first = True
+    for slot in _slots(chunks, re.compile(opening)):
+        if first:
+            yield Piece(Kind.HEAD, slot.offset, slot.data)
+        elif not slot.opened:
+            yield from _between(Kind.CUT, slot.offset, slot.data)
+        elif slot.too_large:
+            yield Piece(Kind.TOO_LARGE, slot.offset, slot.data[:MAX_QUARANTINE_BYTES])
+        elif end := ends.search(slot.data):
+            yield Piece(Kind.RECORD, slot.offset, slot.data[: end.end()])
+            yield from _between(Kind.STRAY, slot.offset + end.end(), slot.data[end.end() :], slot.ended is _End.FILE)
+        else:
+            kind = Kind.STRAY if slot.ended is _End.NEXT else Kind.CUT
+            yield Piece(kind, slot.offset, slot.data[:MAX_QUARANTINE_BYTES])
+        first = False
+
+
+def _between(kind: Kind, offset: int, data: bytes, is_last: bool = False) -> Iterator[Piece]:
+    """What is wrong with bytes outside all records: they are not blank, or they lack the root's closing tag."""
+    blank = BETWEEN.fullmatch(data)
+    if not blank:
+        yield Piece(kind, offset, data[:MAX_QUARANTINE_BYTES])
+    elif is_last and not blank[1]:
+        yield Piece(Kind.CUT, offset, b"")
+
+
+def _slots(chunks: Iterable[bytes | None], opening: re.Pattern[bytes]) -> Iterator[_Slot]:
+    """Cut a stream before each opening tag; of a slot that grows too large only the beginning is kept."""
+    data, offset, lost, opened, searched = bytearray(), 0, 0, False, 0
+    for chunk in chunks:
+        if chunk is None:
+            yield _Slot(offset, bytes(data), opened, lost > 0, _End.GAP)
+            offset, lost, opened, searched = offset + len(data) + lost, 0, False, 0
+            data.clear()
+            continue
+        data += chunk
+        begin = 0
+        for end in [match.start() for match in opening.finditer(data, searched)]:
+            yield _Slot(offset, bytes(data[begin:end]), opened, lost > 0, _End.NEXT)
+            offset, lost, opened, begin = offset + end - begin + lost, 0, True, end
+        del data[:begin]
+        if len(data) > MAX_RECORD_BYTES:
+            lost += len(data) - HEAD_BYTES - OVERLAP_BYTES
+            del data[HEAD_BYTES:-OVERLAP_BYTES]
+        searched = max(opened, len(data) - OVERLAP_BYTES)  # not again where the slot's own tag stands
+    yield _Slot(offset, bytes(data), opened, lost > 0, _End.FILE)
+
+
+def in_utf8(chunks: Iterable[bytes | None]) -> Iterator[bytes | None]:
+    """Chunks of an XML file -> the same in UTF-8, by its byte order mark or declaration (XML 1.0, appendix F).
+
+    What is invalid in the file's encoding becomes bytes that are invalid in UTF-8: the record around them fails alone.
+    """
+    chunks = iter(chunks)
+    head = bytearray()
+    for chunk in chunks:
+        if chunk is None:
+            chunks = chain([None], chunks)
+            break
+        head += chunk
+        if len(head) >= DECLARATION_BYTES:
+            break
+    encoding = declared_encoding(bytes(head[:DECLARATION_BYTES]))
+    chunks = chain([bytes(head)], chunks)
+    yield from _transcoded(chunks, encoding) if encoding else chunks
+
+
+def declared_encoding(head: bytes) -> str:
+    """The encoding of an XML file that begins with `head`, or "" where it is UTF-8 or unknown."""
+    if encoding := UTF16.get(head[:2]):
+        return encoding
+    declared = DECLARED.match(head)
+    name = declared[1].decode("ascii").lower() if declared else ""
+    return name if LEGACY.fullmatch(name) else ""  # "utf-16" in a file of single bytes is a slip of its writer
+
+
+def _transcoded(chunks: Iterable[bytes | None], encoding: str) -> Iterator[bytes | None]:
+    errors = "surrogatepass" if encoding.startswith("utf-16") else "surrogateescape"
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    for chunk in chain(chunks, [None]):
+        try:
+            text = decoder.decode(chunk or b"", final=chunk is None)
+        except UnicodeDecodeError:  # half a character before a gap
+            text = "\udcff"
+        if text:
+            yield text.encode("utf-8", "surrogatepass")
+        if chunk is None:
+            decoder.reset()
+            yield None
+
+
+def parse(record: bytes) -> etree._Element | Reason:
+    """One record -> its element, or why it is none. Entities are never expanded, nothing is ever fetched."""
+    try:
+        return etree.fromstring(record, PARSER)
+    except etree.XMLSyntaxError:
+        try:
+            record.decode()
+        except UnicodeDecodeError:
+            return Reason.INVALID_UTF8
+        return Reason.INVALID_XML

@@ -1,0 +1,1 @@
+"""How much of each: token budgets, copies, the global order."""

@@ -1,0 +1,105 @@
+"""The stages `counts` and `candidates`: tokens of every document, then what of each slice can be drawn.
+
+`counts` depends on a documents part and the tokenizer alone, so another quality rule counts nothing again.
+`candidates` joins counts and verdicts: ids of living documents in the order in which a partial epoch takes them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from redpajama.artifacts import Outputs, Part, PartRecord
+from redpajama.columns import TableWriter, read_batches, read_table, write_table
+from redpajama.mixers.budget import histogram, selection_hash
+from redpajama.records import Reason
+from redpajama.stages import Build, Result, Step, fingerprint, versions
+from redpajama.tokenize.tokenizer import open_tokenizer, tokenizer_part
+from redpajama.verdicts import removed_ids, verdict_stages
+
+VERSION = 1
+COUNTS = pa.schema([pa.field("doc_id", pa.string()), pa.field("n_tokens", pa.int64())])
+CANDIDATES = pa.schema([pa.field("hash", pa.uint64()), pa.field("doc_id", pa.string()), pa.field("n_tokens", pa.int64())])
+
+
+def plan_counts(build: Build) -> list[Part]:
+    """One part for each documents part of a source that the mixture draws from."""
+    tokenizer = tokenizer_part(build)
+    stamp = fingerprint(stage=["counts", VERSION], libraries=versions("pyarrow", "tokenizers"))
+    parts = []
+    for share in build.manifest.mixture.slice:
+        for documents in build.parts("documents", share.source) if share.weight else []:
+            reads = [documents.sha256, tokenizer.outputs]
+            spec = {"file": documents.file(".parquet"), "documents": documents.stem, "tokenizer": tokenizer.stem}
+            parts.append(Part("counts", share.source, stamp, reads, spec, documents.counts["text_bytes"]))
+    return parts
+
+
+def count(build: Build, part: Part, outputs: Outputs) -> Result:
+    """Token counts of one documents part, end of document not included."""
+    tokenizer = open_tokenizer(build)
+    documents = tokens = 0
+    with TableWriter(outputs.file(".parquet"), COUNTS) as writer:
+        for batch in read_batches(build.store, part.spec["file"], ["doc_id", "text"]):
+            ids = batch.column("doc_id").to_pylist()
+            for doc_id, encoded in zip(ids, tokenizer.encode_batch(batch.column("text").to_pylist()), strict=True):
+                writer.add((doc_id, len(encoded)))
+                tokens += len(encoded)
+            documents += len(ids)
+    return [part.spec["documents"], part.spec["tokenizer"]], {"read": documents, "kept": documents, "tokens": tokens}
+
+
+def plan_candidates(build: Build) -> list[Part]:
+    """One part for each counted part; all verdicts so far matter."""
+    stamp = fingerprint(stage=["candidates", VERSION], seed=build.manifest.seed, libraries=versions("pyarrow", "numpy"))
+    verdicts = build.ids(*verdict_stages(build))
+    parts = []
+    for counts in build.parts("counts"):
+        name = counts.id.rpartition("/")[0].rpartition("-")[0]
+        spec = {"counts": counts.stem, "documents": counts.inputs[0]}
+        parts.append(Part("candidates", name, stamp, [counts.sha256, verdicts], spec, counts.counts["read"]))
+    return parts
+
+
+def choose(build: Build, part: Part, outputs: Outputs) -> Result:
+    """Counts minus verdicts -> (selection hash, id, tokens with end of document), sorted, and their histogram."""
+    counts = _record(build.parts("counts", part.name), part.spec["counts"])
+    documents = _record(build.parts("documents", part.name), part.spec["documents"])
+    table = read_table(build.store, counts.file(".parquet"))
+    removed = pc.is_in(table.column("doc_id"), value_set=removed_ids(build, verdict_stages(build), documents))
+    living = table.filter(pc.invert(removed))
+    countable = living.filter(pc.greater(living.column("n_tokens"), 0))
+    rows = _candidates(countable, build.manifest.seed)
+    write_table(outputs.file(".parquet"), rows)
+    mass = histogram(rows.column("hash").to_numpy(), rows.column("n_tokens").to_numpy())
+    _write_histogram(outputs.file(".histogram"), mass)
+    empty = living.num_rows - countable.num_rows
+    dropped = {Reason.NO_TOKENS: empty} if empty else {}
+    counted = {"read": living.num_rows, "kept": rows.num_rows, "dropped": dropped, "tokens": int(mass.sum())}
+    return [part.spec["counts"], part.spec["documents"]], counted
+
+
+def _record(records: list[PartRecord], stem: str) -> PartRecord:
+    return next(record for record in records if record.stem == stem)
+
+
+def _candidates(table: pa.Table, seed: int) -> pa.Table:
+    ids = table.column("doc_id").to_pylist()
+    hashes = pa.array([selection_hash(seed, doc_id) for doc_id in ids], pa.uint64())
+    with_end = pc.add(table.column("n_tokens"), 1).combine_chunks()
+    rows = pa.table([hashes, table.column("doc_id").combine_chunks(), with_end], schema=CANDIDATES)
+    return rows.sort_by([("hash", "ascending"), ("doc_id", "ascending")])
+
+
+def _write_histogram(path: Path, mass: np.ndarray) -> None:
+    path.write_bytes(mass.astype("<i8").tobytes())
+
+
+def read_histogram(data: bytes) -> np.ndarray:
+    """int64[BUCKETS]: tokens per bucket of the selection hash."""
+    return np.frombuffer(data, dtype="<i8")
+
+
+COUNT = Step("counts", plan_counts, count)
+CHOOSE = Step("candidates", plan_candidates, choose)

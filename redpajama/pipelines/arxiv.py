@@ -1,0 +1,296 @@
+"""ArXiv: e-print sources as arXiv hands them out, made into readable LaTeX.
+
+Input
+    `arXiv_src_YYMM_NNN.tar` of the bulk bucket s3://arxiv/src (members `<yymm>/<id>.gz` and `.pdf`), single e-prints
+    `<id>.gz` (gzip of one TeX file or of a tar project), or a directory input with one unpacked paper.
+Flow
+    e-print -> its files -> the main TeX file with its inputs -> comments out, macros without arguments expanded,
+    front and back matter cut (redpajama/latex.py). The unit is a file inside an e-print; a PDF, and an e-print that
+    cannot be opened, are one unit.
+Output
+    One document a paper; meta: `timestamp` (UTC, "" when unknown), `yymm`, `arxiv_id`, `language` ("" until language
+    identification), `url`, `source`, `encoding`.
+Differs from RedPajama-1T
+    Files that are not UTF-8 are read as Latin-1, not dropped with their whole paper. Files are joined where the main
+    one inputs them, not in the order of the tar; what it never inputs (drafts, replies to referees) is left out. The
+    abstract is kept, and an introduction that has no heading. A paper without any heading keeps its body, not blank
+    lines. The character before an inline comment is kept, `\\url{…%20…}` is no comment. Macros may span lines.
+    Timestamps are UTC, not the builder's time zone. Withdrawn papers (`%auto-ignore`) are dropped by name.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+from redpajama import decompress, latex
+from redpajama.archives import (
+    GZIP,
+    Member,
+    Unreadable,
+    by_tree,
+    expand,
+    is_tar,
+    peek,
+    read_loose,
+    read_tar,
+)
+from redpajama.io import RawFile
+from redpajama.records import Document, Reason, Tally
+
+VERSION = 1
+UNIT = "file"
+LIBRARIES = ("orjson",)
+
+MAX_EPRINT_BYTES = 256 << 20  # as downloaded; arXiv itself accepts 50 MB
+MAX_EXPANDED_BYTES = 500 << 20  # of one e-print, all its files together
+MAX_RATIO = 250  # of expanded to downloaded bytes, beyond the first 64 MiB
+MAX_TEX_BYTES = 16 << 20  # of one TeX file
+
+PDF = b"%PDF-"
+WITHDRAWN = "%auto-ignore"
+_BULK_NAME = re.compile(r"arXiv_src_\d{4}_\d{3}\.tar")
+_BULK_MEMBER = re.compile(r"\d{4}/[^/]+\.(?:gz|pdf)")
+_NEW_ID = re.compile(r"(?P<id>(?P<yymm>\d{4})\.\d{4,5})(?P<version>v\d+)?")
+_OLD_ID = re.compile(
+    r"(?P<archive>[a-z]+(?:-[a-z]+)?)(?:\.[A-Z]{2})?[/_]?(?P<number>(?P<yymm>\d{4})\d{3})(?P<version>v\d+)?"
+)
+_NEVER_INPUT = re.compile(  # figures, data, styles
+    r"\.(?:png|jpe?g|gif|tiff?|bmp|svg|pdf|e?ps[if]?|zip|gz|bz2|tar|mp4|avi|mov|wav|ttf|otf|pfb|bst|bib|cls|csv|xml|html?"
+    r"|ipynb|py|r|nb|log|aux|out)$",
+    re.IGNORECASE,
+)
+
+
+class Options(BaseModel):
+    """`[source.options]` of an ArXiv source: there are none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Paper(NamedTuple):
+    """What a paper's name and container say about it."""
+
+    key: str  # the native part of the id
+    arxiv_id: str = ""  # without a version
+    yymm: str = ""
+    modified: float = 0  # POSIX seconds; 0: unknown
+
+
+def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
+    """Bulk tars, single e-prints and paper trees -> one document a paper."""
+    for group in by_tree(files):
+        if group[0].tree:
+            yield from read_tree(group, source, tally)
+        else:
+            yield from read_file(group[0], source, tally)
+
+
+def read_tree(files: Sequence[RawFile], source: str, tally: Tally) -> Iterator[Document]:
+    """The unpacked files of one paper -> its document."""
+    paper = identify(files[0].tree.rstrip("/").rpartition("/")[2])
+    members = [read_loose(file, tally, MAX_TEX_BYTES, _may_be_input(file.relative)) for file in files]
+    yield from build_paper(members, paper, source, tally, {m.name: f.url for m, f in zip(members, files, strict=True)})
+
+
+def read_file(file: RawFile, source: str, tally: Tally) -> Iterator[Document]:
+    """A bulk tar, or one e-print."""
+    name = file.url.partition("?")[0].rpartition("/")[2]
+    with file.open() as stream:
+        head = stream.read(decompress.READ_BYTES)
+    if _BULK_NAME.match(name) or (is_tar(head) and _is_bulk(head)):
+        yield from read_bulk(file, source, tally)
+        return
+    paper = identify(name)
+    if head.startswith(GZIP):
+        paper = paper._replace(modified=int.from_bytes(head[4:8], "little"))  # RFC 1952: MTIME
+    decompress.consume(file, tally)
+    if file.bytes > MAX_EPRINT_BYTES:
+        tally.unit()
+        tally.quarantine(f"{source}/{paper.key}", Reason.EXPANSION_LIMIT, head, bytes=file.bytes)
+        return
+    with file.open() as stream:
+        yield from read_eprint(stream.read(), paper, source, tally)
+
+
+def _is_bulk(head: bytes) -> bool:
+    first = next(read_tar([head], 0, wanted=lambda name: False), None)
+    return first is not None and bool(_BULK_MEMBER.fullmatch(first.name))
+
+
+def read_bulk(file: RawFile, source: str, tally: Tally) -> Iterator[Document]:
+    """A tar of e-prints, streamed: one e-print in memory at a time."""
+    for member in read_tar(decompress.chunks(file, tally), MAX_EPRINT_BYTES):
+        paper = identify(posixpath.basename(member.name))._replace(modified=member.modified)
+        if member.problem:
+            tally.unit()
+            tally.quarantine("", member.problem, member.data, member=member.name, offset=member.offset)
+        else:
+            yield from read_eprint(member.data, paper, source, tally)
+
+
+def identify(name: str) -> Paper:
+    """`2301.00001.gz`, `hep-th9901001.gz`, `math.GT0309136v2` -> the paper's id; any other name stays as the key."""
+    stem = re.sub(r"(?:\.tar|\.tgz|\.gz|\.pdf|\.tex)+$", "", name)
+    if match := _NEW_ID.fullmatch(stem):
+        arxiv_id = match["id"]
+    elif match := _OLD_ID.fullmatch(stem):
+        arxiv_id = f"{match['archive']}/{match['number']}"
+    else:
+        return Paper(stem or "unnamed")
+    return Paper(arxiv_id + (match["version"] or ""), arxiv_id, match["yymm"])
+
+
+def read_eprint(data: bytes, paper: Paper, source: str, tally: Tally) -> Iterator[Document]:
+    """One e-print as downloaded -> its document."""
+    doc_id = f"{source}/{paper.key}"
+    if data.startswith(PDF):
+        tally.unit()
+        tally.drop(doc_id, Reason.PDF_ONLY)
+        return
+    try:
+        members = unpack(data)
+    except Unreadable as error:
+        tally.unit()
+        tally.quarantine(doc_id, error.reason, data, error=str(error))
+        return
+    yield from build_paper(members, paper, source, tally)
+
+
+def unpack(data: bytes) -> list[Member]:
+    """The files of an e-print. Raises Unreadable.
+
+    The bytes of figures and the like are left out. A tar that is damaged is not read in part.
+    """
+    limit = min(MAX_EXPANDED_BYTES, max(64 << 20, MAX_RATIO * len(data)))
+    head, chunks = peek(expand(data, limit))
+    if not is_tar(head):
+        return [name_lone_file(b"".join(chunks))]
+    members = list(read_tar(chunks, MAX_TEX_BYTES, _may_be_input))
+    for member in members:
+        if member.problem in (Reason.DAMAGED, Reason.TRUNCATED, Reason.WRONG_FORMAT):
+            raise Unreadable(member.problem, f"the tar is {member.problem} at byte {member.offset:,}")
+    if not members:
+        raise Unreadable(Reason.WRONG_FORMAT, "a tar without files")
+    return members
+
+
+def name_lone_file(content: bytes) -> Member:
+    """An e-print of one file, under the name that its content deserves. Raises Unreadable for an empty one."""
+    if not content.strip():
+        raise Unreadable(Reason.WRONG_FORMAT, "empty")
+    if content.startswith(PDF):
+        return Member("main.pdf")
+    text = content.decode("latin-1")
+    is_tex = b"\0" not in content and (text.lstrip().startswith(WITHDRAWN) or latex.looks_like_tex(text))
+    return Member("main.tex" if is_tex else "main", content)
+
+
+def _may_be_input(name: str) -> bool:
+    return not _NEVER_INPUT.search(name)
+
+
+def build_paper(
+    members: Sequence[Member], paper: Paper, source: str, tally: Tally, urls: dict[str, str] | None = None
+) -> Iterator[Document]:
+    """The files of a paper -> its document; each file gets its outcome. `urls` of the files, where they have any."""
+    doc_id = f"{source}/{paper.key}"
+    texts, encodings = decode_all(members)
+    toplevel = frozenset().union(*(toplevel_names(member) for member in members))
+    main = latex.choose_main(texts, toplevel)
+    merged, used = latex.merge_inputs(main, texts) if main else ("", [])
+    last = {member.name: index for index, member in enumerate(members)}
+    for index, member in enumerate(members):
+        tally.unit()
+        tally.file = (urls or {}).get(member.name, tally.file)
+        name = member.name if last[member.name] == index else ""  # an earlier member of the same name is replaced
+        if member.problem:
+            tally.quarantine(f"{doc_id}/{member.name}", member.problem, member.data, member=member.name)
+        elif name and name != main and name in used:
+            tally.merge()
+        elif name and name == main:
+            encoding = "latin-1" if "latin-1" in {encodings[part] for part in used} else "utf-8"
+            yield from build_document(merged, member, paper, encoding, source, tally)
+        else:
+            tally.drop(f"{doc_id}/{member.name}", why_left_out(member, bool(main)), member=member.name)
+
+
+def build_document(
+    merged: str, main: Member, paper: Paper, encoding: str, source: str, tally: Tally
+) -> Iterator[Document]:
+    """The merged text of a paper -> its document, unless it is withdrawn or empty."""
+    doc_id, text = f"{source}/{paper.key}", latex.clean(merged)
+    if main.data.lstrip().startswith(WITHDRAWN.encode()):
+        tally.drop(doc_id, Reason.WITHDRAWN, member=main.name)
+    elif not text:
+        tally.drop(doc_id, Reason.EMPTY_TEXT, member=main.name)
+    else:
+        meta = {
+            "timestamp": timestamp(paper.modified),
+            "yymm": paper.yymm,
+            "arxiv_id": paper.arxiv_id,
+            "language": "",
+            "url": f"https://arxiv.org/abs/{paper.arxiv_id}" if paper.arxiv_id else "",
+            "source": "arxiv",
+            "encoding": encoding,
+        }
+        yield Document(doc_id, text, meta)
+
+
+def decode_all(members: Sequence[Member]) -> tuple[dict[str, str], dict[str, str]]:
+    """({name: text without comments}, {name: encoding}) of the files that are text.
+
+    Files that arXiv's own machinery ignores (`%auto-ignore`) are left out, unless there is no other TeX file.
+    """
+    texts, encodings = {}, {}
+    for member in members:
+        if not member.problem and (member.data or latex.is_tex_name(member.name)) and b"\0" not in member.data:
+            text, encodings[member.name] = decode(member.data)
+            texts[member.name] = text
+    ignored = [name for name in texts if texts[name].lstrip().startswith(WITHDRAWN) and latex.is_tex_name(name)]
+    if len(ignored) < sum(map(latex.is_tex_name, texts)):
+        texts = {name: text for name, text in texts.items() if name not in ignored}
+    return {name: latex.strip_comments(text) for name, text in texts.items()}, encodings
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """(text with `\\n` line ends, utf-8 | latin-1)."""
+    try:
+        text, encoding = data.decode("utf-8-sig"), "utf-8"
+    except UnicodeDecodeError:
+        text, encoding = data.decode("latin-1"), "latin-1"
+    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+
+
+def toplevel_names(member: Member) -> frozenset[str]:
+    """The main files that arXiv's 00README.XXX (`ms.tex toplevelfile`) or 00README.json names."""
+    if member.name == "00README.XXX":
+        text = member.data.decode("latin-1")
+        return frozenset(match[1] for match in re.finditer(r"^(\S+)[ \t]+toplevelfile", text, re.MULTILINE))
+    if member.name == "00README.json":
+        try:
+            sources = orjson.loads(member.data)["sources"]
+            return frozenset(str(part["filename"]) for part in sources if part.get("usage") == "toplevel")
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            return frozenset()
+    return frozenset()
+
+
+def why_left_out(member: Member, has_main: bool) -> Reason:
+    """Why a file of a paper is no part of its document."""
+    if latex.is_tex_name(member.name) and b"\0" not in member.data:
+        return Reason.NOT_INCLUDED
+    is_pdf = member.name.lower().endswith(".pdf")
+    return Reason.PDF_ONLY if is_pdf and not has_main else Reason.NOT_TEX
+
+
+def timestamp(modified: float) -> str:
+    """POSIX seconds -> `2020-07-08T00:05:31Z`; "" for none, or outside of what a calendar has."""
+    try:
+        return datetime.fromtimestamp(int(modified), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if modified > 0 else ""
+    except (OverflowError, ValueError, OSError):
+        return ""

@@ -1,0 +1,211 @@
+"""The stages `inputs` and `documents`: raw files -> identified inputs -> documents with their signals.
+
+`inputs` measures the SHA-256 of every raw file and downloads what cannot be read in place. Its records are a memory,
+not an output: they are keyed by (URL, size, ETag or mtime) and no build names them.
+"""
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from redpajama import io
+from redpajama.artifacts import BuildFailed, Outputs, Part, StageRecord
+from redpajama.columns import TableWriter
+from redpajama.hashing import normal_text_digest
+from redpajama.io import RawFile
+from redpajama.manifest import Source
+from redpajama.pipelines import pipeline
+from redpajama.quality import signals
+from redpajama.records import DOCUMENT_FIELDS, LEDGER_SCHEMA, Document, LedgerRow, Reason, Tally
+from redpajama.stages import Build, Result, Step, fingerprint, versions
+
+VERSION = 1
+SMALL_FILE_BYTES = 16 << 20  # `groups` in the manifest gathers files below this
+TOKENIZER = "tokenizer"  # the pseudo source of the tokenizer's file among the inputs
+
+
+# ---- inputs
+
+
+def plan_inputs(build: Build) -> list[Part]:
+    """One part for each listed file."""
+    parts = []
+    for listed in build.store.read_json(f".tmp/{build.job.run}/listed.json"):
+        reads = [listed["url"], listed["bytes"], listed["etag"], listed["sha256"]]
+        parts.append(Part("inputs", listed["source"], "listed", reads, listed, listed["bytes"]))
+    return parts
+
+
+def identify(build: Build, part: Part, outputs: Outputs) -> Result:
+    """Fetch one file and measure its SHA-256."""
+    spec = part.spec
+    listed = io.Listed(spec["url"], spec["path"], spec["bytes"], spec["etag"], spec["tree"])
+    cache = build.store.path("inputs/fetched") if build.store.local else str(outputs.folder)
+    raw = io.fetch(listed, cache, spec["sha256"])
+    path = raw.path
+    if path.startswith(str(outputs.folder)):  # an object store's build keeps what it fetched there
+        key = f"inputs/fetched/{part.key}/{Path(path).name}"
+        build.store.put(key, Path(path))
+        path = f"{build.store.url}/{key}"
+    found = {"url": raw.url, "path": path, "bytes": raw.bytes, "sha256": raw.sha256, "tree": raw.tree}
+    return [found], {"read": 1, "kept": 1, "bytes": raw.bytes}
+
+
+# ---- documents
+
+
+def plan_documents(build: Build) -> list[Part]:
+    """Parts of every source: a directory tree, a group of small files, or one file."""
+    parts = []
+    for source in build.manifest.source:
+        files = sorted((record.inputs[0] for record in build.parts("inputs", source.name)), key=lambda f: f["url"])
+        stamp = documents_fingerprint(source)
+        for group in _grouped(files, source.groups).values():
+            reads = [[file["url"], file["sha256"]] for file in group]
+            size = sum(file["bytes"] for file in group)
+            parts.append(Part("documents", source.name, stamp, reads, {"files": group}, size))
+    return parts
+
+
+def documents_fingerprint(source: Source) -> str:
+    """All that the documents of a source depend on, but for its files; quality rules are not among it."""
+    module = pipeline(source.pipeline)
+    return fingerprint(
+        stage=["documents", VERSION, signals.VERSION],
+        source=source.name,
+        pipeline=[source.pipeline, module.VERSION],
+        options=module.Options(**source.options).model_dump(mode="json"),
+        libraries=versions("pyarrow", *module.LIBRARIES),
+    )
+
+
+def _grouped(files: list[dict[str, Any]], groups: int | None) -> dict[str, list[dict[str, Any]]]:
+    """{what the part is: its files}: by tree, by hash of the name where the manifest asks for it, else one by one."""
+    parts = defaultdict(list)
+    for file in files:
+        if file["tree"]:
+            parts[f"tree {file['tree']}"].append(file)
+        elif groups and file["bytes"] < SMALL_FILE_BYTES:
+            parts[f"group {zlib.crc32(file['url'].encode()) % groups}"].append(file)
+        else:
+            parts[f"file {file['url']}"].append(file)
+    return parts
+
+
+def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
+    """The files of one part -> documents with signals, and a ledger of everything else."""
+    source = build.manifest.source_named(part.name)
+    module = pipeline(source.pipeline)
+    files = [RawFile(**file) for file in part.spec["files"]]
+    tally = Tally()
+    with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
+        for document in once(module.read(files, module.Options(**source.options), source.name, tally), tally):
+            writer.add_document(document)
+            ledger.drain(tally)
+        ledger.drain(tally)
+    size = sum(file.bytes for file in files)
+    if tally.consumed_bytes + tally.skipped_bytes != size:
+        seen = f"{tally.consumed_bytes:,} bytes were read and {tally.skipped_bytes:,} skipped"
+        raise BuildFailed(f"source '{source.name}': {seen} of {size:,} in {files[0].url}")
+    inputs = [{"url": file.url, "bytes": file.bytes, "sha256": file.sha256} for file in files]
+    return inputs, {**tally.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
+
+
+def once(documents: Iterator[Document], tally: Tally) -> Iterator[Document]:
+    """Each id once in a part: a later record of the same id is dropped, by name."""
+    seen: dict[str, bytes] = {}
+    for document in documents:
+        digest = normal_text_digest(document.text)
+        if (before := seen.get(document.doc_id)) is None:
+            seen[document.doc_id] = digest
+            tally.keep()
+            yield document
+        else:
+            tally.drop(document.doc_id, Reason.REPEATED_RECORD if before == digest else Reason.DUPLICATE_ID)
+
+
+class DocumentWriter(TableWriter):
+    """Documents -> Parquet: id, text, source, meta, the digest of the normalised text, and the signals."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        super().__init__(path, document_schema())
+        self.source = source
+        self.text_bytes = 0
+
+    def add_document(self, document: Document) -> None:
+        size = len(document.text.encode())
+        self.text_bytes += size
+        meta = orjson.dumps(document.meta, option=orjson.OPT_SORT_KEYS).decode()
+        self.add((document.doc_id, document.text, self.source, meta, normal_text_digest(document.text)), size)
+
+    def finish(self, arrays: list[pa.Array]) -> list[pa.Array]:
+        return arrays + list(signals.measure(arrays[1]).values())
+
+
+def document_schema() -> pa.Schema:
+    """The columns of a documents part."""
+    measured = signals.measure(pa.array([""], pa.large_string()))
+    columns = [pa.field(name, values.type) for name, values in measured.items()]
+    return pa.schema([*DOCUMENT_FIELDS, pa.field("text_digest", pa.binary(16)), *columns])
+
+
+class LedgerWriter:
+    """Ledger rows -> `ledger/part-<key>.parquet`; raw bytes of quarantined units -> `quarantine/part-<key>.bin`."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self._table = TableWriter(outputs.file(".parquet", "ledger/"), LEDGER_SCHEMA)
+        self._raw: Any = None
+        self._offset = 0
+
+    def drain(self, tally: Tally) -> None:
+        """Write the rows that the tally holds."""
+        for row in tally.rows:
+            evidence = {**row.evidence, **self._keep_raw(row)}
+            text = orjson.dumps(evidence, option=orjson.OPT_SORT_KEYS, default=str).decode()
+            self._table.add((row.doc_id, "documents", row.verdict, row.reason, row.value, row.threshold, text))
+        tally.rows.clear()
+
+    def _keep_raw(self, row: LedgerRow) -> dict[str, int]:
+        if not row.raw:
+            return {}
+        self._raw = self._raw or open(self._outputs.file(".bin", "quarantine/"), "wb")  # noqa: SIM115: closed below
+        where = {"raw_offset": self._offset, "raw_bytes": len(row.raw)}
+        self._offset += self._raw.write(row.raw)
+        return where
+
+    def __enter__(self) -> "LedgerWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._table.close()
+        if self._raw:
+            self._raw.close()
+
+
+def check_bad_fraction(build: Build, name: str, record: StageRecord) -> None:
+    """A source with more bad units than the manifest allows fails the build by name."""
+    allowed = build.manifest.source_named(name).max_bad_fraction
+    counts = record.counts
+    bad = sum(counts["quarantined"].values()) + sum(counts["damaged_ranges"].values())
+    met = counts["read"] + sum(counts["damaged_ranges"].values())
+    if bad > allowed * met:
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in _worst(counts))
+        raise BuildFailed(
+            f"source '{name}': {bad:,} of {met:,} units are bad ({bad / met:.2%}: {reasons}), more than "
+            f"max_bad_fraction = {allowed}; see the ledger in {record.key.rpartition('/')[0]}/ledger/"
+        )
+
+
+def _worst(counts: dict[str, Any]) -> list[tuple[str, int]]:
+    bad = [*counts["quarantined"].items(), *counts["damaged_ranges"].items()]
+    return sorted(bad, key=lambda item: (-item[1], item[0]))
+
+
+INPUTS = Step("inputs", plan_inputs, identify, scratch=True)
+DOCUMENTS = Step("documents", plan_documents, build_documents, check_bad_fraction)

@@ -1,0 +1,324 @@
+"""GitHub: source files under permissive licences, from BigQuery's table or from repository trees.
+
+Input
+    Rows of `bigquery-public-data.github_repos` (contents, files, licenses and languages joined: `repo_name`, `id`,
+    `size`, `binary`, `copies`, `ref`, `path`, `mode`, `symlink_target`, `license`, `language`, `content`) as JSON
+    lines or Parquet (also with `contents` and `title` for content and path); repository tarballs as GitHub serves
+    them; or a directory input with one repository.
+Flow
+    row or file -> licence -> name -> text -> licence header cut -> statistics. The licence of a tree is that of the
+    nearest LICENSE or COPYING above a file, told by its wording. The unit is the row, or the file of a tree.
+Output
+    One document a file; meta: `content_hash`, `timestamp` (""), `source`, `line_count`, `max_line_length`,
+    `avg_line_length`, `alnum_prop`, and the columns of BigQuery but for `content`. In a tree `id` is the git blob id
+    as in BigQuery, `language` the one that the suffix tells, with the size of this file.
+Differs from RedPajama-1T
+    The header cut knows the language and takes only a leading comment that speaks of copyright or licence: shebangs,
+    `#include`, encoding lines and Markdown headings stay. `content_hash` is the MD5 of the cleaned text, so that
+    files which differ in their licence header alone agree. Nothing is sampled, deduplicated or judged by line
+    length here: the later stages do that, on record.
+"""
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+from redpajama import decompress
+from redpajama.archives import Member, by_tree, is_tar, parquet_rows, peek, read_loose, read_tar
+from redpajama.io import RawFile
+from redpajama.licenses import identify, is_license_name, states_terms
+from redpajama.records import Document, Reason, Tally
+from redpajama.sourcecode import language_of, strip_license_header, suffix_of
+
+VERSION = 1
+UNIT = "file"
+LIBRARIES = ("orjson", "pyarrow")
+
+MAX_FILE_BYTES = 64 << 20  # of one source file in a tree; BigQuery's table ends at 1 MiB
+COLUMNS = (  # as BigQuery calls them, and as some Parquet copies do
+    *("repo_name", "id", "document_id", "size", "binary", "copies", "ref", "path", "title", "mode"),
+    *("symlink_target", "license", "language", "content", "contents"),
+)
+_GITHUB_URL = re.compile(
+    r"github\.com/(?:repos/)?(?P<owner>[\w.-]+)/(?P<repo>[\w.-]+)/(?:archive|tarball|(?:legacy\.)?tar\.gz)/"
+    r"(?:refs/(?:heads|tags)/)?(?P<ref>[^?#]+?)(?:\.tar\.gz|\.tgz)?(?:[?#]|$)"
+)
+_OWNED_NAME = re.compile(r"(?P<owner>[\w.-]+?)__(?P<repo>[\w.-]+?)(?:-(?P<ref>[0-9a-f]{7,40}))?")
+_FOLDER_NAME = re.compile(r"(?P<repo>[\w.-]+?)(?:-(?P<ref>[0-9a-f]{7,40}))?")
+
+
+class Options(BaseModel):
+    """`[source.options]` of a GitHub source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    licenses: tuple[str, ...] = ("mit", "bsd", "apache")  # prefixes of what is allowed: LIKE 'mit%' in the release
+
+
+class Repository(NamedTuple):
+    """A repository tree: what its files need to know of it."""
+
+    name: str  # owner/repo, or repo where the owner is not told
+    ref: str  # commit, branch or tag; "" where not told
+    folder: str  # that all paths begin with, "" where there is none
+    licenses: dict[str, list[str]]  # of each folder that has a licence file; [] for terms that are not known
+
+    @property
+    def label(self) -> str:
+        """`owner/repo@2c8cd3ac958a`."""
+        ref = self.ref[:12] if re.fullmatch(r"[0-9a-f]{12,64}", self.ref) else self.ref
+        return f"{self.name}@{ref}" if ref else self.name
+
+    def licenses_of(self, path: str) -> list[str]:
+        """The licences of the nearest folder above `path` that has any."""
+        folder = path
+        while folder:
+            folder = posixpath.dirname(folder)
+            if folder in self.licenses:
+                return self.licenses[folder]
+        return []
+
+
+def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
+    """Rows, tarballs and trees -> one document a file."""
+    for group in by_tree(files):
+        if group[0].tree:
+            yield from read_tree(group, options, source, tally)
+            continue
+        kind = kind_of(group[0])
+        if kind == "parquet":
+            for number, row in parquet_rows(group[0], COLUMNS, tally):
+                yield from parse_row(row, number, options, source, tally)
+        elif kind == "tar":
+            yield from read_tarball(group[0], options, source, tally)
+        else:
+            for number, line in decompress.lines(group[0], tally):
+                yield from parse_line(line, number, options, source, tally)
+
+
+def kind_of(file: RawFile) -> str:
+    """parquet | tar | lines: by the name, else by the first bytes."""
+    name = file.url.partition("?")[0].lower()
+    if name.endswith(".parquet"):
+        return "parquet"
+    if re.search(r"\.(?:tar(?:\.\w+)?|tgz|tbz2?|tzst)$", name):
+        return "tar"
+    if re.search(r"\.(?:jsonl?|ndjson)(?:\.\w+)?$", name):
+        return "lines"
+    head, _ = peek(decompress.chunks(file, Tally()))
+    return "parquet" if head.startswith(b"PAR1") else "tar" if is_tar(head) else "lines"
+
+
+# ---- rows
+
+
+def parse_line(line: bytes, number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:
+    """One line of BigQuery's JSON export -> its document, or a row in the ledger."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        tally.quarantine("", Reason.INVALID_JSON, line, line=number, error=str(error))
+        return
+    if isinstance(row, dict):
+        yield from parse_row(row, number, options, source, tally)
+    else:
+        tally.quarantine("", Reason.INVALID_RECORD, line, line=number, wanted="an object")
+
+
+def parse_row(
+    row: dict[str, Any], number: int, options: Options, source: str, tally: Tally
+) -> Iterator[Document]:
+    """One row -> its document, or a row in the ledger."""
+    path, repo = row.get("path") or row.get("title"), row.get("repo_name")
+    content = row["content"] if "content" in row else row.get("contents")
+    if not isinstance(path, str) or not isinstance(repo, str) or not isinstance(content, str | None):
+        tally.quarantine("", Reason.MISSING_FIELD, row=number, wanted="repo_name, path, content")
+        return
+    doc_id, licenses = f"{source}/{repo}/{path}", names_in(row.get("license"))
+    if reason := why_unwanted(path, licenses, options):
+        tally.drop(doc_id, reason, row=number, license=", ".join(licenses))
+    elif row.get("binary") is True or "\0" in (content or ""):
+        tally.drop(doc_id, Reason.BINARY_FILE, row=number)
+    else:
+        size = integer(row.get("size"))
+        columns = {
+            "repo_name": repo,
+            "id": row.get("id") or row.get("document_id"),
+            "size": size,
+            "binary": row.get("binary"),
+            "copies": integer(row.get("copies")),
+            "ref": row.get("ref"),
+            "path": path,
+            "mode": integer(row.get("mode")),
+            "symlink_target": row.get("symlink_target"),
+            "license": ", ".join(licenses),
+            "language": languages_in(row.get("language"), size),
+        }
+        yield from build_document(doc_id, content or "", columns, tally)
+
+
+def names_in(value: Any) -> list[str]:
+    """A licence column, a string or a list of them, as a list."""
+    values = value if isinstance(value, list) else [value]
+    return [str(name) for name in values if name]
+
+
+def languages_in(value: Any, size: int | None) -> list[dict[str, Any]]:
+    """BigQuery's list of {name, bytes}; a plain name becomes one such entry with the file's own size."""
+    if isinstance(value, str):
+        return [{"name": value, "bytes": size}]
+    entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+    return [{"name": entry.get("name"), "bytes": integer(entry.get("bytes"))} for entry in entries]
+
+
+def integer(value: Any) -> int | None:
+    """BigQuery's JSON export writes integers as strings."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+# ---- trees
+
+
+def read_tarball(file: RawFile, options: Options, source: str, tally: Tally) -> Iterator[Document]:
+    """A repository tarball, streamed twice: for its licences, then for its files."""
+    survey = read_tar(decompress.chunks(file, Tally()), MAX_FILE_BYTES, is_license_name)
+    repository = describe(survey, file.url)
+    for member in read_tar(decompress.chunks(file, tally), MAX_FILE_BYTES, is_source_name):
+        yield from parse_member(member, repository, options, source, tally)
+
+
+def read_tree(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
+    """The files of one repository in a directory input."""
+    survey = (read_loose(file, Tally(), MAX_FILE_BYTES, is_license_name(file.url)) for file in files)
+    repository = describe(survey, files[0].tree.rstrip("/"), has_folder=False)
+    for file in files:
+        member = read_loose(file, tally, MAX_FILE_BYTES, is_source_name(file.url))
+        yield from parse_member(member, repository, options, source, tally)
+
+
+def is_source_name(path: str) -> bool:
+    """Whether the suffix is on the release's list."""
+    return bool(suffix_of(path))
+
+
+def describe(members: Iterable[Member], url: str, has_folder: bool = True) -> Repository:
+    """The repository that members come from: named by the URL, else by the folder that holds them all, if one does."""
+    tops, licenses, commit = set(), {}, ""
+    for member in members:
+        if member.problem:
+            continue
+        tops.add(member.name.partition("/")[0] if "/" in member.name else "")
+        commit = commit or member.commit
+        if is_license_name(member.name):
+            note_license(member, licenses)
+    folder = tops.pop() if has_folder and len(tops) == 1 else ""
+    name, ref = repository_of(url, folder)
+    return Repository(name, ref or commit, folder, {inside(path, folder): found for path, found in licenses.items()})
+
+
+def note_license(member: Member, licenses: dict[str, list[str]]) -> None:
+    """Add what a licence file says to its folder's licences; pointers to other files say nothing."""
+    text = member.data.decode("utf-8", "replace")
+    found = identify(text)
+    if found or states_terms(text):
+        known = licenses.setdefault(posixpath.dirname(member.name), [])
+        known += [name for name in found or ["unknown"] if name not in known]
+
+
+def repository_of(url: str, folder: str) -> tuple[str, str]:
+    """(owner/repo, ref) from a GitHub URL, a name like `owner__repo-<sha>`, or the folder `repo-<sha>`."""
+    name = re.sub(r"\.(?:tar(?:\.\w+)?|tgz|tbz2?|tzst)$", "", url.partition("?")[0].rpartition("/")[2])
+    match = _GITHUB_URL.search(url) or _OWNED_NAME.fullmatch(name) or _FOLDER_NAME.fullmatch(folder or name)
+    if match is None:
+        return folder or name, ""
+    parts = match.groupdict()
+    return "/".join(filter(None, (parts.get("owner"), parts["repo"]))), parts["ref"] or ""
+
+
+def inside(path: str, folder: str) -> str:
+    """`path` without the folder that holds everything."""
+    return path[len(folder) :].lstrip("/") if folder else path
+
+
+def parse_member(
+    member: Member, repository: Repository, options: Options, source: str, tally: Tally
+) -> Iterator[Document]:
+    """One file of a tree -> its document, or a row in the ledger."""
+    tally.unit()
+    if member.problem:
+        evidence = {"member": member.name, "offset": member.offset}
+        tally.quarantine("", member.problem, member.data, **evidence)
+        return
+    path = inside(member.name, repository.folder)
+    doc_id, licenses = f"{source}/{repository.label}/{path}", repository.licenses_of(path)
+    if reason := why_unwanted(path, licenses, options):
+        tally.drop(doc_id, reason, license=", ".join(licenses))
+        return
+    if b"\0" in member.data:
+        tally.drop(doc_id, Reason.BINARY_FILE)
+        return
+    try:
+        text = member.data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        tally.quarantine(doc_id, Reason.INVALID_UTF8, member.data, error=str(error))
+        return
+    yield from build_document(doc_id, text, tree_columns(member, path, repository, licenses), tally)
+
+
+def tree_columns(member: Member, path: str, repository: Repository, licenses: list[str]) -> dict[str, Any]:
+    """BigQuery's columns for a file of a tree; `copies` is not known."""
+    size = len(member.data)
+    blob = hashlib.sha1(b"blob %d\0" % size + member.data, usedforsecurity=False)
+    return {
+        "repo_name": repository.name,
+        "id": blob.hexdigest(),
+        "size": size,
+        "binary": False,
+        "ref": repository.ref,
+        "path": path,
+        "mode": (0o100755 if member.mode & 0o100 else 0o100644) if member.mode else None,
+        "license": ", ".join(licenses),
+        "language": [{"name": language_of(path), "bytes": size}],
+    }
+
+
+# ---- documents
+
+
+def why_unwanted(path: str, licenses: Sequence[str], options: Options) -> Reason | None:
+    """Why a file is not taken, by its licences (all must be allowed) and its name; None if it is."""
+    if not licenses or not all(name.lower().startswith(options.licenses) for name in licenses):
+        return Reason.LICENSE_NOT_ALLOWED
+    if path.endswith(".crt") or is_license_name(path):
+        return Reason.LICENSE_FILE
+    return None if suffix_of(path) else Reason.WRONG_SUFFIX
+
+
+def build_document(doc_id: str, content: str, columns: dict[str, Any], tally: Tally) -> Iterator[Document]:
+    """Content -> a document of the cleaned text, unless nothing is left."""
+    text = strip_license_header(content, columns["path"])
+    if not text.strip():
+        tally.drop(doc_id, Reason.EMPTY_TEXT)
+        return
+    meta = {"timestamp": "", "source": "github", **measure(text), **columns}
+    yield Document(doc_id, text, {key: value for key, value in meta.items() if value is not None})
+
+
+def measure(text: str) -> dict[str, Any]:
+    """The release's statistics of a non-empty text; lengths in characters."""
+    lengths = [len(line) for line in text.splitlines()]
+    return {
+        "content_hash": hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
+        "line_count": len(lengths),
+        "max_line_length": max(lengths),
+        "avg_line_length": sum(lengths) / len(lengths),
+        "alnum_prop": sum(map(str.isalnum, text)) / len(text),
+    }

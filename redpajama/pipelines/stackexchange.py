@@ -1,0 +1,453 @@
+"""StackExchange: the posts of a site's data dump, one question with its answers to a document.
+
+Input
+    `Posts.xml` of a site (plain, gzip, bz2 or zstd), or the site's `.7z` as archive.org serves it
+    (https://archive.org/details/stackexchange): one `<row>` a post. The 2023-03 dump has 183 sites, 92 GB of 7z.
+    The site is named by the option `site`, else by the archive (`ai.stackexchange.com.7z`,
+    `stackoverflow.com-Posts.7z`), else by the folder that holds `Posts.xml`.
+Flow
+    row -> post with its HTML as text -> spilled to a temporary SQLite file -> read back thread by thread, in order of
+    question id -> `Q: title body`, then `A: body` for each answer, the highest score first, ties by id.
+    Memory holds one thread. Temporary disk: about the posts' text, twice; for a `.7z` its Posts.xml too, as zstd.
+Output
+    One document a question. An answer is merged into it, or dropped: its question is not in the dump, or is dropped
+    itself, or the score is below `min_answer_score`. Meta: `language`, `url`, `timestamp`, `source`, `question_score`,
+    and `title`, `tags`, `site`, `authors` (of the question, then of each answer), `license`.
+Differs from RedPajama-1T
+    Its scores sort as strings, so that 9 stands before 85: here as numbers. Its site of `stackoverflow.com-Posts.7z`
+    has the `-Posts` in every URL. Its `timestamp` is the constant 2023-03-29: here the question's own date. Its
+    `language` is a guess by lid.176 per document: here the site's. Authors and licence are kept, for CC BY-SA asks for
+    them. HTML is read as HTML: entities and code survive, blocks end their lines, items of all lists begin with `* `.
+    It keeps the 28 largest sites: name yours in `inputs`. A `.7z` that fails its checksum gives no documents at all.
+"""
+
+import errno
+import lzma
+import re
+import sqlite3
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, NamedTuple
+
+import orjson
+import py7zr
+import zstandard
+from lxml import etree
+from py7zr.exceptions import ArchiveError, PasswordRequired
+from py7zr.io import Py7zIO, WriterFactory
+from pydantic import BaseModel, ConfigDict
+
+from redpajama import decompress, markup
+from redpajama.io import RawFile
+from redpajama.markup import Kind
+from redpajama.records import Document, Reason, Tally
+
+VERSION = 1
+UNIT = "post"
+LIBRARIES = ("lxml", "py7zr")
+
+ROW, END_OF_ROW = rb"<row[\s/>]", rb'"\s*(/>|>\s*</row\s*>)'
+QUESTION, ANSWER = "1", "2"  # PostTypeId; https://meta.stackexchange.com/q/2677 has the dump's schema
+OTHER_TABLES = {"badges", "comments", "posthistory", "postlinks", "tags", "users", "votes"}
+LANGUAGES = {  # sites that are not in English
+    "es.stackoverflow.com": "es",
+    "ja.stackoverflow.com": "ja",
+    "pt.stackoverflow.com": "pt",
+    "ru.stackoverflow.com": "ru",
+    "rus.stackexchange.com": "ru",
+}
+BLOCKS = frozenset(
+    """address article aside blockquote br dd details div dl dt h1 h2 h3 h4 h5 h6 header hr li ol p pre section summary
+    table tbody thead tr ul""".split()  # noqa: SIM905
+)
+CELLS = {"td", "th"}  # of one line, with a space between
+UNSEEN = {"head", "script", "style"}
+HTML_PARSER = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=True)
+
+MAGIC_7Z = b"7z\xbc\xaf\x27\x1c"
+MAX_EXPANSION = 1000  # Posts.xml against its 7z; real dumps stay below 10
+MIN_EXPANSION_BYTES = 64 << 20  # a small archive may expand to this, whatever its ratio
+BAD_ARCHIVE = (  # what py7zr raises on damage, headers included
+    ArchiveError,
+    PasswordRequired,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    zstandard.ZstdError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+)
+
+
+class Options(BaseModel):
+    """`[source.options]` of a StackExchange source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    site: str = ""  # host name; "" takes it from the file's name or folder
+    min_question_score: int | None = None  # a question below it goes with all its answers; None keeps all
+    min_answer_score: int | None = None
+
+
+class Post(NamedTuple):
+    """One question or answer; `thread` is the question's id."""
+
+    doc_id: str
+    thread: int
+    id: int
+    score: int
+    is_answer: bool
+    text: str
+    title: str
+    tags: list[str]
+    created: str
+    author: str
+    license: str
+    offset: int  # of its row, in the decoded Posts.xml
+
+
+def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
+    """Each file is one site's posts -> its threads, in order of question id."""
+    for file in files:
+        site = options.site or site_of(file.url)
+        tally.file = file.url
+        with TemporaryDirectory(prefix="stackexchange-") as folder, _spill(Path(folder) / "posts") as spill:
+            chunks = _posts_xml(file, Path(folder) / "posts.xml.zst", tally)
+            spill.executemany(INSERT, map(_row, _posts(chunks, site, source, tally)))
+            for _, rows in groupby(spill.execute(SELECT), key=itemgetter(0)):
+                yield from join_thread([Post(*orjson.loads(row)) for _, row in rows], site, options, tally)
+
+
+def site_of(url: str) -> str:
+    """The host name: the stem of `ai.stackexchange.com.7z`, `stackoverflow.com-Posts.7z`; the folder of `Posts.xml`."""
+    *folders, name = [part for part in url.split("/") if part]
+    stem = re.sub(r"\.(7z|(xml)?(\.(gz|bz2|zst))?)$", "", name, flags=re.IGNORECASE)
+    stem = re.sub(r"([-_.]|^)posts$", "", stem, flags=re.IGNORECASE)
+    return stem or (folders[-1] if folders else "")
+
+
+def language_of(site: str) -> str:
+    """The language that a site is written in; its meta site's too."""
+    return LANGUAGES.get(site.replace(".meta.", "."), "en")
+
+
+# Posts.xml -> posts
+
+
+def _posts(chunks: Iterable[bytes | None], site: str, source: str, tally: Tally) -> Iterator[Post]:
+    """The questions and answers of a Posts.xml; every other row goes into `tally`."""
+    seen_row = False
+    for piece in markup.records(markup.in_utf8(chunks), opening=ROW, closing=END_OF_ROW):
+        if piece.kind is Kind.HEAD:
+            if root_of(piece.data) in OTHER_TABLES:
+                tally.unit()
+                tally.drop("", Reason.NOT_A_POST, table=root_of(piece.data))
+                for _ in chunks:
+                    pass
+                return
+            head = piece.data
+            continue
+        seen_row = True
+        tally.unit()
+        if piece.kind is Kind.RECORD:
+            yield from parse_row(piece.data, piece.offset, site, source, tally)
+        else:
+            tally.quarantine("", markup.FAULTS[piece.kind], piece.data, offset=piece.offset)
+    if not seen_row and root_of(head) != "posts" and head.strip():
+        tally.unit()
+        tally.quarantine("", Reason.WRONG_FORMAT, head, wanted="a Posts.xml of rows")
+
+
+def root_of(head: bytes) -> str:
+    """The name of the first element in the bytes before the first row: `posts`, `badges`, ..."""
+    root = re.search(rb"<([A-Za-z]\w*)", head)
+    return root[1].decode().lower() if root else ""
+
+
+def parse_row(row: bytes, offset: int, site: str, source: str, tally: Tally) -> Iterator[Post]:
+    """One row -> its post, if it is a readable question or answer."""
+    element = markup.parse(row)
+    if isinstance(element, Reason):
+        tally.quarantine("", element, row, offset=offset)
+        return
+    doc_id = f"{source}/{site}/{element.get('Id', '?')}"
+    if element.get("PostTypeId") not in (QUESTION, ANSWER, None):
+        tally.drop(doc_id, Reason.NOT_A_POST, post_type=element.get("PostTypeId"), offset=offset)
+        return
+    try:
+        yield to_post(element.attrib, doc_id, site, offset)
+    except KeyError as error:
+        tally.quarantine(doc_id, Reason.MISSING_FIELD, row, offset=offset, wanted=error.args[0])
+    except ValueError as error:
+        tally.quarantine(doc_id, Reason.INVALID_RECORD, row, offset=offset, error=str(error))
+
+
+def to_post(row: Any, doc_id: str, site: str, offset: int) -> Post:
+    """The attributes of a row -> its post. KeyError: a field is missing; ValueError: one cannot be read."""
+    is_answer = row["PostTypeId"] == ANSWER
+    number = as_int64(row["Id"])
+    return Post(
+        doc_id=doc_id,
+        thread=as_int64(row["ParentId"]) if is_answer else number,
+        id=number,
+        score=as_int64(row.get("Score", "0")),
+        is_answer=is_answer,
+        text=html_to_text(row.get("Body", "")),
+        title="" if is_answer else " ".join(row["Title"].split()),
+        tags=re.findall(r"[^<>|]+", row.get("Tags", "")),  # "<a><b>", since 2024 "|a|b|"
+        created=row.get("CreationDate", ""),
+        author=author_of(row, site),
+        license=row.get("ContentLicense", ""),
+        offset=offset,
+    )
+
+
+def as_int64(digits: str) -> int:
+    """A decimal number of at most 64 bits; ValueError otherwise."""
+    if not re.fullmatch(r"-?\d{1,18}", digits, flags=re.ASCII):
+        raise ValueError(f"not a number: {digits[:40]!r}")
+    return int(digits)
+
+
+def author_of(row: Any, site: str) -> str:
+    """The author's page, or only a name where the account is gone, or ""."""
+    if owner := row.get("OwnerUserId"):
+        return f"https://{site}/users/{owner}"
+    return row.get("OwnerDisplayName", "")
+
+
+# HTML -> text
+
+
+def html_to_text(body: str) -> str:
+    """A post's HTML -> lines: blocks end a line, list items begin with `* `, `<pre>` is kept as it stands.
+
+    ValueError: libxml2 gave up (2,048 elements inside one another).
+    """
+    if not body.strip():
+        return ""
+    root = etree.fromstring(body.encode(), HTML_PARSER)
+    if any(entry.level == etree.ErrorLevels.FATAL for entry in HTML_PARSER.error_log):
+        raise ValueError(HTML_PARSER.error_log[-1].message)
+    lines = _Lines()
+    walk = etree.iterwalk(root, events=("start", "end", "comment", "pi")) if root is not None else ()
+    for event, element in walk:
+        if event == "start":
+            _open(element, lines, walk)
+            continue
+        if element.tag in BLOCKS:
+            lines.end()
+        lines.inline.append(element.tail or "")
+    lines.end()
+    return "\n".join(lines.lines)
+
+
+def _open(element: etree._Element, lines: "_Lines", walk: etree.iterwalk) -> None:
+    if element.tag in BLOCKS:
+        lines.end()
+    if element.tag == "li":
+        lines.bullet = "* "
+    if element.tag in UNSEEN:
+        walk.skip_subtree()
+    elif element.tag == "pre":
+        lines.add("".join(element.itertext()).strip("\r\n"))
+        walk.skip_subtree()
+    else:
+        lines.inline.append((" " if element.tag in CELLS else "") + (element.text or ""))
+
+
+class _Lines:
+    """The lines of a text so far, and the inline text of the line that is still open."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.inline: list[str] = []
+        self.bullet = ""
+
+    def end(self) -> None:
+        """End the open line: its spaces are tidied, its own newlines stay."""
+        text = "".join(self.inline)
+        self.inline.clear()
+        if text and not text.isspace():
+            tidy = [" ".join(line.split()) for line in text.split("\n")]
+            self.add("\n".join(line for line in tidy if line))
+
+    def add(self, text: str) -> None:
+        """Append whole lines, the first behind the bullet if one waits; nothing if there is no text."""
+        if text.strip():
+            self.lines.append(self.bullet + text)
+            self.bullet = ""
+
+
+# posts -> threads
+
+CREATE = "create table post (thread integer, is_answer integer, score integer, id integer, row blob)"
+INSERT = "insert into post values (?, ?, ?, ?, ?)"
+SELECT = "select thread, row from post order by thread, is_answer, score desc, id, rowid"
+
+
+def _row(post: Post) -> tuple[int, bool, int, int, bytes]:
+    return post.thread, post.is_answer, post.score, post.id, orjson.dumps(list(post))
+
+
+@contextmanager
+def _spill(path: Path) -> Iterator[sqlite3.Connection]:
+    """A table on disk that sorts in bounded memory; it need not survive a crash."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript("pragma journal_mode=off; pragma synchronous=off; pragma cache_size=-65536; begin;")
+        connection.execute(CREATE)
+        yield connection
+
+
+def join_thread(posts: list[Post], site: str, options: Options, tally: Tally) -> Iterator[Document]:
+    """The posts of one thread, question first and answers by falling score -> its document, if the question stays."""
+    posts = list(_without_repeats(posts, tally))
+    if posts[0].is_answer:
+        for answer in posts:
+            tally.drop(answer.doc_id, Reason.ORPHAN_ANSWER, offset=answer.offset, question=answer.thread)
+        return
+    question, *answers = posts
+    if reason := reason_to_drop(question, options.min_question_score):
+        for post in posts:
+            _drop(post, reason, question, options.min_question_score, tally)
+        return
+    kept = []
+    for answer in answers:
+        if reason := reason_to_drop(answer, options.min_answer_score):
+            _drop(answer, reason, answer, options.min_answer_score, tally)
+        else:
+            kept.append(answer)
+            tally.merge()
+    yield to_document(question, kept, site)
+
+
+def _without_repeats(posts: Iterable[Post], tally: Tally) -> Iterator[Post]:
+    """Posts with an id of their own; of rows with the same id the first in sorted order stays."""
+    seen: dict[int, Post] = {}
+    for post in posts:
+        first = seen.setdefault(post.id, post)
+        if first is post:
+            yield post
+        else:
+            same = first._replace(offset=0) == post._replace(offset=0)
+            reason = Reason.REPEATED_RECORD if same else Reason.DUPLICATE_ID
+            tally.drop(post.doc_id, reason, offset=post.offset, survivor_offset=first.offset)
+
+
+def reason_to_drop(post: Post, min_score: int | None) -> Reason | None:
+    """Why a post makes no text; of a question, that takes its answers along."""
+    if min_score is not None and post.score < min_score:
+        return Reason.LOW_SCORE
+    return None if post.title or post.text else Reason.EMPTY_TEXT
+
+
+def _drop(post: Post, reason: Reason, judged: Post, min_score: int | None, tally: Tally) -> None:
+    """Drop `post` because of `judged`: itself, or the question that it answers."""
+    evidence = {} if judged is post else {"question": judged.doc_id}
+    score = {"value": judged.score, "threshold": min_score} if reason is Reason.LOW_SCORE else {}
+    tally.drop(post.doc_id, reason, **score, offset=post.offset, **evidence)
+
+
+def to_document(question: Post, answers: list[Post], site: str) -> Document:
+    """A question and the answers that stay -> RedPajama's text and fields."""
+    text = "\n\nA: ".join([f"Q: {question.title} {question.text}".rstrip(), *(answer.text for answer in answers)])
+    meta = {
+        "language": language_of(site),
+        "url": f"https://{site}/questions/{question.id}",
+        "timestamp": question.created,
+        "source": "stackexchange",
+        "question_score": str(question.score),
+        "title": question.title,
+        "tags": question.tags,
+        "site": site,
+        "authors": [question.author, *(answer.author for answer in answers)],
+        "license": question.license,
+    }
+    return Document(question.doc_id, text, meta)
+
+
+# .7z -> Posts.xml
+
+
+def _posts_xml(file: RawFile, scratch: Path, tally: Tally) -> Iterator[bytes | None]:
+    """The decompressed bytes of a Posts.xml, from whatever holds it."""
+    with file.open() as stream:
+        archived = stream.read(len(MAGIC_7Z)) == MAGIC_7Z
+    return _from_archive(file, scratch, tally) if archived else decompress.chunks(file, tally)
+
+
+def _from_archive(file: RawFile, scratch: Path, tally: Tally) -> Iterator[bytes]:
+    """The bytes of the archive's Posts.xml. They go to disk first: only the end tells whether they are right."""
+    try:
+        with file.open() as stream:
+            found = _unpack(stream, scratch, max(MIN_EXPANSION_BYTES, MAX_EXPANSION * file.bytes))
+    except py7zr.exceptions.DecompressionBombError as error:
+        return tally.skip(0, file.bytes, Reason.EXPANSION_LIMIT, error=str(error))
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a seek to where no file can reach; anything else is this machine's trouble
+            raise
+        return tally.skip(0, file.bytes, Reason.DAMAGED, error=f"{type(error).__name__}: {error}")
+    except BAD_ARCHIVE as error:
+        return tally.skip(0, file.bytes, Reason.DAMAGED, error=f"{type(error).__name__}: {error}")
+    decompress.consume(file, tally)
+    if not found:
+        tally.unit()
+        return tally.drop("", Reason.NOT_A_POST, wanted="Posts.xml in the archive")
+    with scratch.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as plain:
+        yield from iter(lambda: plain.read(1 << 20), b"")
+
+
+def _unpack(stream: BinaryIO, scratch: Path, max_bytes: int) -> bool:
+    """Posts.xml of a 7z -> `scratch`, as zstd; False if the archive has none."""
+    with py7zr.SevenZipFile(stream, max_extract_size=max_bytes) as archive, scratch.open("wb") as out:
+        names = [name for name in archive.namelist() if name.rsplit("/", 1)[-1].lower() == "posts.xml"]
+        if len(names) > 1:
+            raise ValueError(f"more than one Posts.xml: {names[:4]}")
+        with zstandard.ZstdCompressor(level=1).stream_writer(out) as packed:
+            archive.extract(targets=names, factory=_Into(packed))
+        return bool(names)
+
+
+class _Into(WriterFactory):
+    """Hands py7zr the one writer that its one member goes to."""
+
+    def __init__(self, packed: zstandard.ZstdCompressionWriter) -> None:
+        self.packed = packed
+
+    def create(self, filename: str) -> Py7zIO:
+        return _Writer(self.packed)
+
+
+class _Writer(Py7zIO):
+    """A write-only Py7zIO."""
+
+    def __init__(self, packed: zstandard.ZstdCompressionWriter) -> None:
+        self.packed = packed
+
+    def write(self, s: bytes | bytearray) -> int:
+        return self.packed.write(s)
+
+    def read(self, size: int | None = None) -> bytes:
+        return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return offset
+
+    def flush(self) -> None:
+        pass
+
+    def size(self) -> int:
+        return 0

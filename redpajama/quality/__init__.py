@@ -1,0 +1,1 @@
+"""May this document stay: signals measured on its text, and rules over them."""

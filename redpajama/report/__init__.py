@@ -1,0 +1,1 @@
+"""What happened? Read from the records of all stages."""

@@ -1,0 +1,110 @@
+"""A build's records -> what became of each source: read, kept, dropped by reason, drawn, and its share."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from redpajama.artifacts import Store, UserError, read_stage
+from redpajama.manifest import Manifest
+
+
+@dataclass
+class SourceRow:
+    """One source's way through a build. Units are the source's raw units; later stages count documents."""
+
+    source: str
+    raw_bytes: int = 0
+    read: int = 0
+    merged: int = 0
+    documents: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)  # raw units, by the pipeline's reason
+    removed: Counter[str] = field(default_factory=Counter)  # documents, by the rule or dedup stage that removed them
+    quarantined: int = 0
+    damaged_ranges: int = 0
+    living: int = 0  # documents that passed quality and dedup
+    available_tokens: int = 0
+    drawn_documents: int = 0
+    drawn_copies: int = 0
+    drawn_tokens: int = 0
+    wanted_share: float = 0.0
+    got_share: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        tables = {name: dict(sorted(getattr(self, name).items())) for name in ("dropped", "removed")}
+        return {**vars(self), **tables}
+
+
+def read_build(store: Store, name: str = "") -> dict[str, Any]:
+    """The record of the build called `name`, or of the only one.
+
+    Raises:
+        UserError: there is none, or several and no name; one line.
+    """
+    found = {key.rpartition("/")[2][:-5]: key for key, _ in store.keys("builds") if key.endswith(".json")}
+    if not found:
+        raise UserError(f"{store.url}: no finished build is here")
+    if name and name not in found or not name and len(found) > 1:
+        wanted = f"no build is called '{name}'" if name else "several builds are here: name one with --build"
+        raise UserError(f"{store.url}: {wanted} ({', '.join(sorted(found))})")
+    return store.read_json(found[name or next(iter(found))])
+
+
+def funnel(store: Store, record: dict[str, Any]) -> list[SourceRow]:
+    """One row a source, in the manifest's order."""
+    manifest = Manifest(**record["manifest"])
+    rows = {source.name: SourceRow(source.name) for source in manifest.source}
+    counts = {
+        (stage, name): read_stage(store, entry["record"]).counts
+        for stage, names in record["stages"].items()
+        for name, entry in names.items()
+    }
+    for row in rows.values():
+        _add_documents(row, counts)
+    for stage in ("identity", "exact"):
+        _add_duplicates(stage, rows, counts.get((stage, "all"), {}))
+    for row in rows.values():
+        row.living = row.documents - sum(row.removed.values())
+        row.available_tokens = counts.get(("candidates", row.source), {}).get("tokens", 0)
+    _add_mixture(manifest, rows, counts)
+    return list(rows.values())
+
+
+def _add_documents(row: SourceRow, counts: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """What the pipeline and the quality rules did."""
+    made = counts[("documents", row.source)]
+    row.raw_bytes, row.read, row.merged, row.documents = (made[k] for k in ("raw_bytes", "read", "merged", "kept"))
+    row.dropped.update(made["dropped"])
+    row.quarantined = sum(made["quarantined"].values())
+    row.damaged_ranges = sum(made["damaged_ranges"].values())
+    row.removed.update(counts.get(("quality", row.source), {}).get("dropped", {}))
+
+
+def _add_duplicates(stage: str, rows: dict[str, SourceRow], counts: dict[str, Any]) -> None:
+    """Who lost how many documents, from the `loser < survivor` sums."""
+    reason = {"identity": "duplicate-id", "exact": "exact-duplicate"}[stage]
+    for pair, number in counts.get("removed", {}).items():
+        rows[pair.partition(" < ")[0]].removed[reason] += number
+
+
+def _add_mixture(manifest: Manifest, rows: dict[str, SourceRow], counts: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """What was drawn, and the shares wanted and got."""
+    mixed = counts.get(("mixture", manifest.name))
+    if not mixed:
+        return
+    weights = {share.source: share.weight for share in manifest.mixture.slice}
+    total = sum(mixed["tokens"].values())
+    for name, row in rows.items():
+        row.drawn_documents = mixed["documents"].get(name, 0)
+        row.drawn_copies = mixed["copies"].get(name, 0)
+        row.drawn_tokens = mixed["tokens"].get(name, 0)
+        row.wanted_share = weights[name] / sum(weights.values())
+        row.got_share = row.drawn_tokens / total
+
+
+def duplicate_matrix(store: Store, record: dict[str, Any]) -> dict[str, int]:
+    """{"loser's source < survivor's source": documents} of both dedup stages."""
+    matrix: Counter[str] = Counter()
+    for stage in ("identity", "exact"):
+        for entry in record["stages"].get(stage, {}).values():
+            matrix.update(read_stage(store, entry["record"]).counts.get("removed", {}))
+    return dict(sorted(matrix.items()))

@@ -1,0 +1,101 @@
+"""Hash everything again and add every sum again: what differs from the records."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from redpajama.artifacts import OUTSIDE, PartRecord, Store, add_counts, read_stage
+from redpajama.hashing import canonical_json, sha256_of
+from redpajama.stages import balance
+
+READ_BYTES = 1 << 20
+
+
+@dataclass
+class Findings:
+    """What `verify` found: `problems` are broken promises, `strangers` are files that no build names."""
+
+    files: int
+    bytes: int
+    problems: list[str]
+    strangers: list[str]
+
+
+def verify(store: Store, builds: dict[str, dict[str, Any]]) -> Findings:
+    """Check every file that the builds name, and list those that none names."""
+    findings = Findings(0, 0, [], [])
+    named: set[str] = set()
+    for name, record in builds.items():
+        named.add(f"builds/{name}.json")
+        findings.problems += _check_build(name, record)
+        for key in _stage_keys(record):
+            named |= _check_stage(store, key, findings)
+    findings.strangers = [key for key, _ in store.keys() if key not in named and not key.startswith(OUTSIDE)]
+    findings.files = len(named)
+    return findings
+
+
+def _check_build(name: str, record: dict[str, Any]) -> Iterator[str]:
+    body = {key: value for key, value in record.items() if key != "sha256"}
+    if record.get("sha256") != sha256_of([canonical_json(body)]):
+        yield f"builds/{name}.json: its contents are not what it was written with"
+
+
+def _stage_keys(record: dict[str, Any]) -> Iterator[dict[str, str]]:
+    for names in record["stages"].values():
+        yield from names.values()
+
+
+def _check_stage(store: Store, entry: dict[str, str], findings: Findings) -> set[str]:
+    """Check one stage record and all below it; the keys that it names."""
+    key = entry["record"]
+    named = {key}
+    try:
+        stage = read_stage(store, key)
+    except (FileNotFoundError, ValueError, KeyError):
+        findings.problems.append(f"{key}: missing or unreadable")
+        return named
+    if stage.sha256 != entry["sha256"]:
+        findings.problems.append(f"{key}: not the record that the build names")
+        return named
+    counts = []
+    for part in stage.parts:
+        named.add(f"{part['part']}.json")
+        record = _read_part(store, part, findings)
+        if record:
+            counts.append(record.counts)
+            named |= record.outputs.keys()
+            findings.problems += _check_part(store, record, findings)
+    if len(counts) == len(stage.parts) and add_counts(counts) != stage.counts:
+        findings.problems.append(f"{key}: its counts are not the sums of its parts")
+    return named
+
+
+def _read_part(store: Store, part: dict[str, str], findings: Findings) -> PartRecord | None:
+    try:
+        body = store.read(f"{part['part']}.json")
+    except FileNotFoundError:
+        findings.problems.append(f"{part['part']}.json: missing")
+        return None
+    if sha256_of([body]) != part["sha256"]:
+        findings.problems.append(f"{part['part']}.json: not the record that the stage names")
+        return None
+    findings.bytes += len(body)
+    return PartRecord.parse(part["part"], body)
+
+
+def _check_part(store: Store, record: PartRecord, findings: Findings) -> Iterator[str]:
+    if problem := balance(record.counts):
+        yield f"{record.stem}.json: {problem}"
+    for key, wanted in record.outputs.items():
+        if not store.exists(key):
+            yield f"{key}: missing"
+            continue
+        with store.open(key) as file:
+            found = sha256_of(iter(lambda: file.read(READ_BYTES), b""))  # noqa: B023: consumed at once
+            size = file.tell()
+        findings.bytes += size
+        if size != wanted["bytes"]:
+            yield f"{key}: {size:,} bytes, not {wanted['bytes']:,}"
+        elif found != wanted["sha256"]:
+            yield f"{key}: its SHA-256 is {found[:12]}…, not {wanted['sha256'][:12]}…"

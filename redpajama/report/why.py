@@ -1,0 +1,126 @@
+"""What happened to one document or raw unit: every stage's word on it, found by id, URL or text."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from redpajama.artifacts import PartRecord, Store
+from redpajama.columns import read_batches, read_table
+from redpajama.hashing import normal_text_digest
+from redpajama.manifest import Manifest
+from redpajama.stages import Build, Job
+
+MAX_FOUND = 20
+
+
+def why(store: Store, record: dict[str, Any], what: str) -> list[dict[str, Any]]:
+    """Everything on record about `what`: a document's id, a URL in its meta or evidence, or its text.
+
+    Returns at most MAX_FOUND stories: {"doc_id", "fate", and what led to it}.
+    """
+    build = Build(Job(Manifest(**record["manifest"]), store.url), _records(record))
+    stories = [_story(build, row, part) for row, part in _limit(_find_documents(build, what))]
+    stories += [_ledger_story(row, part) for row, part in _limit(_find_ledger(build, what))]
+    return stories[:MAX_FOUND]
+
+
+def _records(record: dict[str, Any]) -> dict[str, dict[str, str]]:
+    return {stage: {name: e["record"] for name, e in names.items()} for stage, names in record["stages"].items()}
+
+
+def _limit(found: Iterator[Any]) -> list[Any]:
+    return [item for item, _ in zip(found, range(MAX_FOUND), strict=False)]
+
+
+def _find_documents(build: Build, what: str) -> Iterator[tuple[dict[str, Any], PartRecord]]:
+    """Documents whose id, URL or text is `what`; narrow columns are read first."""
+    digest = pa.scalar(normal_text_digest(what), pa.binary(16))
+    needle = f'"url":{json.dumps(what, ensure_ascii=False)}'
+    for part in build.parts("documents"):
+        for batch in read_batches(build.store, part.file(".parquet")):
+            hits = pc.or_(pc.equal(batch.column("doc_id"), what), pc.equal(batch.column("text_digest"), digest))
+            hits = pc.or_(hits, pc.match_substring(batch.column("meta"), needle))
+            for row in batch.filter(hits).to_pylist():
+                yield row, part
+
+
+def _find_ledger(build: Build, what: str) -> Iterator[tuple[dict[str, Any], PartRecord]]:
+    """Ledger rows whose id is `what` or whose evidence names it."""
+    for part in build.parts("documents"):
+        ledger = next(key for key in part.outputs if "/ledger/" in key)
+        for batch in read_batches(build.store, ledger):
+            hits = pc.or_(
+                pc.equal(batch.column("doc_id"), what), pc.match_substring(batch.column("evidence"), json.dumps(what))
+            )
+            for row in batch.filter(hits).to_pylist():
+                yield row, part
+
+
+def _ledger_story(row: dict[str, Any], part: PartRecord) -> dict[str, Any]:
+    return {
+        "doc_id": row["doc_id"],
+        "fate": f"{row['verdict']} by the pipeline: {row['reason']}",
+        "value": row["value"],
+        "threshold": row["threshold"],
+        "evidence": json.loads(row["evidence"]),
+        "inputs": [file["url"] for file in part.inputs],
+    }
+
+
+def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any]:
+    """A document: where it came from, its signals beside the rules, verdicts, and its places in the shards."""
+    verdicts = list(_verdicts(build, row["doc_id"], part))
+    places = list(_places(build, row["doc_id"])) if not verdicts else []
+    rules = build.manifest.source_named(row["source"]).quality
+    return {
+        "doc_id": row["doc_id"],
+        "fate": _fate(build, verdicts, places),
+        "inputs": [file["url"] for file in part.inputs],
+        "document_part": part.file(".parquet"),
+        "meta": json.loads(row["meta"]),
+        "signals": {name[2:]: value for name, value in row.items() if name.startswith("q_")},
+        "rules": rules,
+        "verdicts": verdicts,
+        "shards": places,
+        "text": row["text"][:300],
+    }
+
+
+def _fate(build: Build, verdicts: list[dict[str, Any]], places: list[dict[str, Any]]) -> str:
+    if verdicts:
+        first = verdicts[0]
+        survivor = first["evidence"].get("survivor")
+        rule = first["evidence"].get("rule")
+        said = f"{rule} = {first['threshold']:g}, measured {first['value']:g}" if rule else first["reason"]
+        return f"removed by {first['stage']}: {said}" + (f", survivor {survivor}" if survivor else "")
+    if places:
+        return f"in the shards, {len(places)} cop{'y' if len(places) == 1 else 'ies'}"
+    if "tokens" in build.records:
+        return "alive, but not drawn: its slice had its tokens without it"
+    return "alive"
+
+
+def _verdicts(build: Build, doc_id: str, part: PartRecord) -> Iterator[dict[str, Any]]:
+    for stage in ("quality", "identity", "exact"):
+        for record in build.parts(stage) if stage in build.records else []:
+            table = read_table(
+                build.store, record.file(".parquet"), filters=[("part", "=", part.id), ("doc_id", "=", doc_id)]
+            )
+            for row in table.to_pylist():
+                yield {
+                    "stage": stage,
+                    "reason": row["reason"],
+                    "value": row["value"],
+                    "threshold": row["threshold"],
+                    "evidence": json.loads(row["evidence"]),
+                }
+
+
+def _places(build: Build, doc_id: str) -> Iterator[dict[str, Any]]:
+    for record in build.parts("tokens") if "tokens" in build.records else []:
+        table = read_table(build.store, record.file("_lineage.parquet"), filters=[("doc_id", "=", doc_id)])
+        for row in table.to_pylist():
+            yield {"shard": record.file(".bin"), **{k: row[k] for k in ("sequence", "copy", "token_offset", "n_tokens")}}

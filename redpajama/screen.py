@@ -1,0 +1,240 @@
+"""What the commands print: tables for people, JSON for programs. Each function returns the exit status."""
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from redpajama.artifacts import Store, read_stage
+from redpajama.manifest import Manifest
+from redpajama.report.funnel import SourceRow, duplicate_matrix, funnel, read_build
+
+WIDTH = 120  # where the output is no terminal
+
+
+def console() -> Console:
+    """Standard output, wide enough for tables when it is piped."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(width=WIDTH, highlight=False)
+
+
+def show_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))  # noqa: T201: this is the command's output
+
+
+# ---- plan
+
+
+def show_plan(manifest: Manifest, listed: list[dict[str, Any]], store: Store, as_json: bool) -> int:
+    """Every source with its files and bytes, and what is already there."""
+    rows = defaultdict(lambda: {"files": 0, "bytes": 0, "unknown_sizes": 0})
+    for file in listed:
+        row = rows[file["source"]]
+        row["files"] += 1
+        row["bytes"] += max(0, file["bytes"])
+        row["unknown_sizes"] += file["bytes"] < 0
+    if as_json:
+        show_json({"manifest": manifest.model_dump(mode="json"), "sources": rows, "inputs": listed})
+        return 0
+    table = _table("source", "pipeline", "files", "raw MB", "quality rules", "weight", "max epochs", left=(0, 1, 4))
+    shares = {share.source: share for share in manifest.mixture.slice} if manifest.mixture else {}
+    for source in manifest.source:
+        row, share = rows[source.name], shares.get(source.name)
+        rules = ", ".join(f"{key} {value:g}" for key, value in source.quality.items())
+        size = f"{row['bytes'] / 1e6:,.2f}" + ("+" if row["unknown_sizes"] else "")
+        mixture = (f"{share.weight:g}", f"{share.max_epochs:g}") if share else ("", "")
+        table.add_row(source.name, source.pipeline, f"{row['files']:,}", size, rules, *mixture)
+    out = console()
+    out.print(table)
+    total = sum(row["bytes"] for row in rows.values())
+    budget = f", to {manifest.mixture.budget_tokens:,} tokens" if manifest.mixture else ""
+    out.print(f"{sum(row['files'] for row in rows.values()):,} files, {total / 1e6:,.2f} MB{budget}; nothing was written.")
+    if store.exists(f"builds/{manifest.name}.json"):
+        out.print(f"{store.url} holds a finished build '{manifest.name}': what did not change is kept.")
+    return 0
+
+
+# ---- build and status
+
+
+def show_build(record: dict[str, Any], root: str, seconds: float, as_json: bool) -> int:
+    """The table of sources, where the shards lie, and the corpus hash."""
+    store = Store(root)
+    if as_json:
+        show_json(_summary(store, record))
+        return 0
+    out = console()
+    manifest = Manifest(**record["manifest"])
+    rows = funnel(store, record)
+    out.print()
+    out.print(_funnel_table(rows))
+    if matrix := duplicate_matrix(store, record):
+        out.print(_matrix_table(matrix))
+    for line in _totals(store, record, manifest, rows):
+        out.print(line, soft_wrap=True)
+    out.print(f"corpus   {record['corpus']}", style="bold", soft_wrap=True)
+    out.print(f"built in {seconds:,.1f} s; `redpajama verify {root}` checks it, `redpajama why {root} ID` explains it")
+    return 0
+
+
+def _summary(store: Store, record: dict[str, Any]) -> dict[str, Any]:
+    shards = [part["part"] for entry in record["stages"].get("tokens", {}).values() for part in _parts(store, entry)]
+    return {
+        "build": record["manifest"]["name"],
+        "until": record["until"],
+        "corpus": record["corpus"],
+        "sources": [row.to_json() for row in funnel(store, record)],
+        "duplicates": duplicate_matrix(store, record),
+        "shards": [f"{stem}_text_document" for stem in shards],
+    }
+
+
+def _parts(store: Store, entry: dict[str, str]) -> list[dict[str, str]]:
+    return read_stage(store, entry["record"]).parts
+
+
+def _funnel_table(rows: list[SourceRow]) -> Table:
+    titles = ("source", "read", "merged", "dropped", "bad", "documents", "removed", "why", "drawn", "tokens", "wanted", "got")
+    table = _table(*titles, left=(0, 7))
+    for row in rows:
+        why = _reasons(row.dropped + row.removed)
+        table.add_row(
+            row.source,
+            f"{row.read:,}",
+            f"{row.merged:,}",
+            f"{sum(row.dropped.values()):,}",
+            f"{row.quarantined + row.damaged_ranges:,}",
+            f"{row.documents:,}",
+            f"{sum(row.removed.values()):,}",
+            why,
+            f"{row.drawn_copies:,}",
+            f"{row.drawn_tokens:,}",
+            f"{row.wanted_share:.1%}",
+            f"{row.got_share:.1%}",
+        )
+    return table
+
+
+def _reasons(reasons: dict[str, int]) -> Text:
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return Text(", ".join(f"{reason} {number:,}" for reason, number in ordered), style="dim")
+
+
+def _matrix_table(matrix: dict[str, int]) -> Table:
+    """Losers by row, survivors by column."""
+    pairs = {tuple(pair.split(" < ")): number for pair, number in matrix.items()}
+    survivors = sorted({survivor for _, survivor in pairs})
+    table = _table("duplicates of →", *survivors)
+    for loser in sorted({loser for loser, _ in pairs}):
+        table.add_row(loser, *(f"{pairs[loser, s]:,}" if (loser, s) in pairs else "·" for s in survivors))
+    return table
+
+
+def _totals(store: Store, record: dict[str, Any], manifest: Manifest, rows: list[SourceRow]) -> list[str]:
+    lines = []
+    if "tokens" in record["stages"]:
+        entry = record["stages"]["tokens"][manifest.name]
+        stage = read_stage(store, entry["record"])
+        tokens = stage.counts["tokens"]
+        lines.append(
+            f"tokens   {tokens:,} of {manifest.mixture.budget_tokens:,} wanted, "
+            f"{stage.counts['kept']:,} documents in {len(stage.parts):,} shard(s)"
+        )
+        lines.append(f"shards   {store.path(entry['record'].rpartition('/')[0])}/")
+    return lines
+
+
+def show_status(store: Store, name: str, as_json: bool) -> int:
+    """Stages, parts and counts of a finished build."""
+    record = read_build(store, name)
+    if as_json:
+        stages = {
+            stage: {part: {"parts": len(_parts(store, e)), "counts": read_stage(store, e["record"]).counts} for part, e in names.items()}
+            for stage, names in record["stages"].items()
+        }
+        show_json({**_summary(store, record), "stages": stages})
+        return 0
+    table = _table("stage", "name", "parts", "read", "kept", "dropped", left=(0, 1))
+    for stage, names in record["stages"].items():
+        for part, entry in names.items():
+            found = read_stage(store, entry["record"])
+            dropped = sum(found.counts.get("dropped", {}).values())
+            numbers = (len(found.parts), found.counts.get("read", 0), found.counts.get("kept", 0), dropped)
+            table.add_row(stage, part, *(f"{number:,}" for number in numbers))
+    out = console()
+    out.print(table)
+    out.print(_funnel_table(funnel(store, record)))
+    out.print(f"corpus   {record['corpus']}", style="bold", soft_wrap=True)
+    return 0
+
+
+def _table(*titles: str, left: tuple[int, ...] = (0,)) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="left" if number in left else "right", overflow="fold")
+    return table
+
+
+# ---- verify, why, gc
+
+
+def _builds(store: Store, name: str) -> dict[str, dict[str, Any]]:
+    names = [name] if name else [key.rpartition("/")[2][:-5] for key, _ in store.keys("builds")]
+    return {each: read_build(store, each) for each in names}
+
+
+def show_verify(store: Store, name: str, as_json: bool) -> int:
+    """Status 0 if every file is as the records say, else 1."""
+    from redpajama.report.verify import verify
+
+    findings = verify(store, _builds(store, name))
+    if as_json:
+        show_json(vars(findings))
+        return 1 if findings.problems else 0
+    out = console()
+    for problem in findings.problems:
+        out.print(problem, style="red", soft_wrap=True)
+    if findings.strangers:
+        out.print(f"{len(findings.strangers):,} file(s) that no build names (`redpajama gc` lists them)", style="dim")
+    verdict = f"{len(findings.problems):,} problem(s)" if findings.problems else "everything is as the records say"
+    out.print(f"{findings.files:,} files, {findings.bytes / 1e6:,.2f} MB: {verdict}")
+    return 1 if findings.problems else 0
+
+
+def show_why(store: Store, what: str, name: str, as_json: bool) -> int:
+    """Status 0 if something is on record, else 1."""
+    from redpajama.report.why import why
+
+    stories = why(store, read_build(store, name), what)
+    if as_json:
+        show_json(stories)
+        return 0 if stories else 1
+    out = console()
+    for story in stories:
+        out.print(story["doc_id"] or "(a unit without an id)", style="bold", soft_wrap=True)
+        for key, value in story.items():
+            if key != "doc_id" and value not in (None, [], {}):
+                shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+                out.print(Text(f"  {key:14} {shown}"), soft_wrap=True)
+    if not stories:
+        out.print(f"nothing on record has the id, the URL or the text {what[:80]!r}", soft_wrap=True)
+    return 0 if stories else 1
+
+
+def collect_garbage(store: Store, yes: bool) -> int:
+    """List, or remove, the files that no build names."""
+    from redpajama.report.verify import verify
+
+    strangers = verify(store, _builds(store, "")).strangers
+    for key in strangers:
+        if yes:
+            store.remove(key)
+        console().print(f"{'removed ' if yes else ''}{key}", soft_wrap=True)
+    console().print(f"{len(strangers):,} file(s) that no build names" + ("" if yes or not strangers else "; --yes removes them"))
+    return 0
+
+

@@ -1,0 +1,1 @@
+"""Text -> token shards: encoding and the files that trainers read."""

@@ -1,0 +1,232 @@
+"""The processes of one build on one machine: who may work on which part, and what happens when one dies.
+
+* `ROOT/.lock` is held by the driver: one build per ROOT.
+* `ROOT/.workers` is held shared by every worker for life. A new driver takes it exclusively first, so it waits for
+  orphans of a killed build, then sweeps `.tmp/`; an orphan that comes late finds its run's folder gone and stops.
+* `ROOT/.tmp/<run>/claims/` has a file for each claimed, done or failed part: the list that workers share.
+
+`flock` is for one machine. On an object store the pure key protects: a late commit writes the bytes that are there.
+"""
+
+import fcntl
+import json
+import os
+import re
+import resource
+import signal
+import tempfile
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from redpajama.artifacts import Part, Store, UserError
+from redpajama.hashing import canonical_json
+from redpajama.stages import Job
+
+EXIT_CODE = re.compile(r"Worker subprocess exited with return code (-?\d+)")
+_entered: dict[str, Any] = {}  # run -> the lock that this process holds for it
+
+
+class RootBusy(UserError):
+    """Another build holds this ROOT."""
+
+
+# ---- in a worker
+
+
+def enter(job: Job) -> None:
+    """Once per process and run: one thread a pool, the workers' lock, and a note of the process id."""
+    if job.run in _entered:
+        return
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    _entered[job.run] = None
+    if job.claims:
+        if job.store.local:
+            lock = open(job.store.path(".workers"), "a")  # noqa: SIM115: held for life
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            _entered[job.run] = lock
+        Path(job.claims, f"worker-{os.getpid()}").touch()
+
+
+def _claim_name(part: Part) -> str:
+    return f"{part.stage}@{part.name}@{part.key}"
+
+
+def claim(job: Job, part: Part) -> bool:
+    """True for the one worker of this run that may do the part. False for all others, and once the run is over."""
+    path = Path(job.claims, _claim_name(part))
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except (FileExistsError, FileNotFoundError):
+        return False
+    path.write_text(f"{os.getpid()} {part.stem}")
+    return True
+
+
+def note_done(job: Job, part: Part, counts: dict[str, Any], seconds: float) -> None:
+    """Times and memory go to ROOT/timing/, progress to the claims folder; neither is part of any hash."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    note = canonical_json({"seconds": round(seconds, 3), "peak_bytes": peak, "bytes": part.size})
+    if job.store.local:
+        path = Path(job.store.path(f"timing/{part.stem}.json"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(note)
+    if job.claims:
+        summary = {"units": counts.get("read", 0), "bytes": part.size}
+        Path(job.claims, f"{_claim_name(part)}.done").write_bytes(canonical_json(summary))
+
+
+def note_failure(job: Job, part: Part, message: str) -> None:
+    """The part failed: its barrier and the driver read this."""
+    job.store.write(f".tmp/{job.run}/failed/{part.stage}-{part.key}.json", canonical_json({"message": message}))
+    if job.claims:
+        Path(job.claims, "failed").touch()
+
+
+def failed(job: Job) -> bool:
+    """True once any part of this run failed: no more parts are begun."""
+    return Path(job.claims, "failed").exists()
+
+
+def first_failure(job: Job) -> str | None:
+    """The message of the failed part that sorts first, or None."""
+    for key, _ in job.store.keys(f".tmp/{job.run}/failed"):
+        return job.store.read_json(key)["message"]
+    return None
+
+
+# ---- in the driver
+
+
+@contextmanager
+def hold_root(root: str) -> Iterator[tuple[str, str]]:
+    """Hold ROOT for one run; gives (run id, folder of claims).
+
+    Raises:
+        RootBusy: another build holds it.
+    """
+    run, store = uuid.uuid4().hex[:12], Store(root)
+    if not store.local:
+        with tempfile.TemporaryDirectory(prefix="redpajama-") as claims:
+            yield run, claims
+        store.remove(f".tmp/{run}")
+        return
+    Path(store.root).mkdir(parents=True, exist_ok=True)
+    with open(store.path(".lock"), "a+") as lock, open(store.path(".workers"), "a") as workers:
+        _lock_or_say_who(lock, store.root)
+        fcntl.flock(workers, fcntl.LOCK_EX)
+        store.remove(".tmp")
+        claims = Path(store.path(f".tmp/{run}/claims"))
+        claims.mkdir(parents=True)
+        fcntl.flock(workers, fcntl.LOCK_SH)
+        yield run, str(claims)
+        store.remove(".tmp")
+
+
+def _lock_or_say_who(lock: TextIO, root: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise RootBusy(f"{root}: another build holds it ({lock.read().strip() or 'unknown process'})") from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+    lock.flush()
+
+
+def worker_ids(claims: str) -> list[int]:
+    """Process ids of the workers that have entered this run."""
+    return [int(path.name.removeprefix("worker-")) for path in Path(claims).glob("worker-*")]
+
+
+def kill_workers(claims: str) -> None:
+    """End every worker process of the run at once."""
+    for pid in worker_ids(claims):
+        if pid != os.getpid():
+            with _gone_is_fine():
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+@dataclass
+class Watch:
+    """Watches the workers of a run from a thread; calls `on_death` with one line when one dies before the end.
+
+    Beam's own runner sometimes fails and sometimes hangs when a worker process dies (both seen).
+    """
+
+    claims: str
+    finished: Callable[[], bool]  # the job has left its last state
+    on_death: Callable[[str], None]
+    exit_code: int | None = None
+
+    def start(self) -> None:
+        threading.excepthook = self._hear_of_exit
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _hear_of_exit(self, args: threading.ExceptHookArgs) -> None:
+        """Beam reports a worker's exit by an uncaught exception in a thread; others of its tracebacks are noise."""
+        if found := EXIT_CODE.search(str(args.exc_value)):
+            self.exit_code = int(found[1])
+
+    def _look(self) -> None:
+        while not self.finished():
+            if self.exit_code and (dead := self.dead_workers()) and not self.finished():
+                self.on_death(self.epitaph(dead))
+                return
+            time.sleep(0.2)
+
+    def dead_workers(self) -> list[int]:
+        """Ids of workers that are no longer running."""
+        return [pid for pid in worker_ids(self.claims) if not _is_running(pid)]
+
+    def epitaph(self, dead: list[int]) -> str:
+        """`worker died (signal 9, often memory) while building PART`."""
+        code = self.exit_code or 0
+        number = -code if code < 0 else code - 128  # a shell between adds 128
+        cause = f"signal {number}" if number > 0 else f"exit status {code}"
+        cause += ", often memory" if number == signal.SIGKILL else ""
+        return f"worker died ({cause}) while building {self._unfinished(dead) or 'no part'}"
+
+    def _unfinished(self, dead: list[int]) -> str:
+        claimed = [path for path in Path(self.claims).iterdir() if "@" in path.name and path.suffix != ".done"]
+        open_claims = [path.read_text() for path in claimed if not path.with_name(f"{path.name}.done").exists()]
+        return ", ".join(sorted(text.split(" ")[1] for text in open_claims if text and int(text.split(" ")[0]) in dead))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def progress(job: Job) -> dict[str, dict[str, int]]:
+    """{stage: {parts, done, units, bytes}} as the claims folder shows it."""
+    stages: dict[str, dict[str, int]] = {}
+    for path in Path(job.claims).glob("*@*.done"):
+        stage = stages.setdefault(path.name.partition("@")[0], {"done": 0, "units": 0, "bytes": 0})
+        note = json.loads(path.read_bytes() or b"{}")
+        stage["done"] += 1
+        stage["units"] += note.get("units", 0)
+        stage["bytes"] += note.get("bytes", 0)
+    return stages

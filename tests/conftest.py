@@ -1,0 +1,25 @@
+"""What several test files need: the real samples' folder, and builders of raw files and tallies."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from redpajama.io import RawFile
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the real samples are not here: {SHARED}")
+
+
+def raw_file(path: Path, url: str = "", tree: str = "") -> RawFile:
+    """A RawFile for a local path, as the inputs stage would describe it."""
+    data = Path(path).read_bytes()
+    return RawFile(url or str(path), str(path), len(data), sha256(data).hexdigest(), tree)
+
+
+def write_raw(folder: Path, name: str, data: bytes) -> RawFile:
+    """Write `data` to `folder/name` and describe it."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return raw_file(path, url=name)

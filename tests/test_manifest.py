@@ -1,0 +1,72 @@
+"""Every mistake in a manifest is one line that names the key."""
+
+import copy
+
+import pytest
+
+from redpajama.manifest import ManifestError, load, parse
+
+GOOD = {
+    "name": "small",
+    "seed": 7,
+    "tokenizer": {"train": {"vocab_size": 512}},
+    "source": [
+        {"name": "c4", "pipeline": "c4", "inputs": ["a.json.gz"], "quality": {"min_chars": 10}},
+        {"name": "books", "pipeline": "books", "inputs": ["b/*.txt"]},
+    ],
+    "mixture": {
+        "budget_tokens": 1000,
+        "slice": [{"source": "c4", "weight": 2.5}, {"source": "books", "weight": 1, "max_epochs": 3}],
+    },
+}
+
+
+def test_a_good_manifest_is_read():
+    manifest = parse(GOOD, "m.toml")
+    assert manifest.dedup_order == ["c4", "books"]
+    assert manifest.source_named("c4").quality == {"min_chars": 10}
+    assert manifest.mixture.slice[1].max_epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["seeed"], 1, "m.toml: unknown key 'seeed'; did you mean 'seed'?"),
+        (["source", 0, "input"], ["x"], "m.toml: source[1]: unknown key 'input'; did you mean 'inputs'?"),
+        (["source", 1, "inputs"], [], "m.toml: source[2].inputs: List should have at least 1 item"),
+        (["source", 1, "name"], "c4", "m.toml: source 'c4' is named twice"),
+        (["source", 0, "name"], "C 4", "m.toml: source[1].name: 'C 4' is not a name"),
+        (["seed"], "x", "m.toml: seed: Input should be a valid integer"),
+        (["mixture", "budget_tokens"], 0, "m.toml: mixture.budget_tokens: Input should be greater than 0, not 0"),
+        (["mixture", "slice", 0, "source"], "c5", "m.toml: mixture.slice: no source is named 'c5'; known: books, c4"),
+        (["dedup"], {"order": ["c4"]}, "m.toml: dedup.order: source 'books' is missing"),
+        (["tokenizer"], {}, "m.toml: tokenizer: give either path or train, and not both"),
+        (["folder"], "/", "m.toml: unknown key 'folder'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(path, value, message):
+    values = copy.deepcopy(GOOD)
+    table = values
+    for step in path[:-1]:
+        table = table[step]
+    table[path[-1]] = value
+    with pytest.raises(ManifestError) as caught:
+        parse(values, "m.toml")
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_source_without_a_slice_is_named():
+    values = copy.deepcopy(GOOD)
+    values["mixture"]["slice"].pop()
+    with pytest.raises(ManifestError, match="mixture.slice: source 'books' is missing; weight = 0 leaves it out"):
+        parse(values, "m.toml")
+
+
+def test_a_missing_file_and_broken_toml_are_one_line(tmp_path):
+    with pytest.raises(ManifestError, match=r"nowhere\.toml: No such file"):
+        load(str(tmp_path / "nowhere.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = \n")
+    with pytest.raises(ManifestError, match=r"broken\.toml: not TOML: "):
+        load(str(broken))
