@@ -97,9 +97,11 @@ def expand(data: bytes, max_bytes: int) -> Iterator[bytes]:
 def peek(stream: Iterable[bytes | None], count: int = BLOCK) -> tuple[bytes, Iterator[Any]]:
     """The first `count` bytes (fewer before a gap or the end) and the whole stream again."""
     stream, taken, head = iter(stream), [], b""
-    while len(head) < count and (chunk := next(stream, None)) is not None:
+    for chunk in stream:
         taken.append(chunk)
-        head += chunk[:count]
+        head += (chunk or b"")[:count]
+        if chunk is None or len(head) >= count:
+            break
 
     def again() -> Iterator[Any]:
         yield from taken

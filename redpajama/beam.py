@@ -20,7 +20,7 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from redpajama import workers
-from redpajama.artifacts import BuildFailed, Part, UserError, committed, commit_stage, run_part
+from redpajama.artifacts import BuildFailed, Part, UserError, commit_stage, committed, run_part
 from redpajama.hashing import canonical_json
 from redpajama.io import InputError
 from redpajama.stages import Build, Job, Regroup, Step, balance

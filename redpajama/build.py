@@ -1,20 +1,15 @@
 """One build: the flow from raw files to shards, run to its end and written down."""
 
-import json
-import os
-import signal
-import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from redpajama import io, workers
-from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
+from redpajama.artifacts import BuildFailed, crash_point, read_stage
 from redpajama.dedup import exact
-from redpajama.hashing import canonical_json, sha256_of, short_id
+from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
 from redpajama.pipelines import SOURCES, documents, pipeline

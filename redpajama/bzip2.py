@@ -75,13 +75,13 @@ class Bzip2:
 
     def next_mark(self, bit: int) -> Mark | None:
         """The first mark at or after a bit offset of the file."""
-        at, ahead = bit // 8, 64 << 10
+        at, ahead = bit // 8, 4 << 10
         while data := self.window.read(at, ahead):
             if mark := find_mark(data, max(0, bit - at * 8)):
                 return Mark(mark.bit + at * 8, mark.is_end)
             if len(data) < 7 or at + len(data) >= self.window.size:
                 return None
-            at, ahead = at + len(data) - 6, READ_BYTES
+            at, ahead = at + len(data) - 6, min(ahead * 8, READ_BYTES)
         return None
 
     def between(self, at: int, following: Mark | None) -> Iterator[Piece]:

@@ -1,7 +1,5 @@
 """The command line: the only module that acts. Heavy imports wait until a command needs them."""
 
-import json
-import os
 import sys
 from typing import Annotated, Any
 

@@ -97,11 +97,11 @@ def consume(file: RawFile, tally: Tally) -> None:
     tally.consumed_bytes += file.bytes
 
 
-def _skip(window: "Window", start: int, piece: Piece, codec: str, file: RawFile, tally: Tally) -> None:
+def _skip(window: Window, start: int, piece: Piece, codec: str, file: RawFile, tally: Tally) -> None:
     tally.file = file.url  # a caller may have begun another file meanwhile
     note = {"note": piece.note} if piece.note else {}
     sample = window.sample(start, min(piece.end - start, SAMPLE_BYTES))
-    tally.skip(start, piece.end, piece.reason, sample, codec=codec, **note)
+    tally.skip(start, piece.end, piece.reason or Reason.DAMAGED, sample, codec=codec, **note)
 
 
 def _in_blocks(parts: Iterator[bytes | None]) -> Iterator[bytes | None]:
@@ -159,7 +159,7 @@ def plain_pieces(window: Window) -> Iterator[Piece]:
 class Held:
     """Bytes decoded and not yet delivered, each with the raw offset that its step reached."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.steps: deque[tuple[int, bytes]] = deque()
         self.size = self.total = 0
         self.streamed = False  # has a part of the unit been delivered?
@@ -231,7 +231,7 @@ def after_damage(broken: BrokenUnit, start: int, at: int, held: Held, search: "S
     reason = broken.reason
     if reason == Reason.TRUNCATED and following is not None:
         reason = Reason.DAMAGED
-    elif reason == Reason.DAMAGED and following is None and codec_of(search.window.read(0, 4)) == "plain":
+    elif reason == Reason.DAMAGED and start == 0 and following is None and not search.begins():
         reason = Reason.WRONG_FORMAT
     yield Piece(search.window.size if following is None else following, reason=reason, note=broken.note)
 
@@ -250,6 +250,10 @@ class Search:
     def __init__(self, window: Window, codec: Codec):
         self.window, self.codec = window, codec
         self.work = 0  # bytes decoded on trial in this file
+
+    def begins(self) -> bool:
+        """Does the file begin as one of this codec?"""
+        return codec_of(self.window.read(0, 4)) == self.codec.name
 
     def next(self, at: int) -> int | None:
         """The offset of the first sound unit from `at` on."""

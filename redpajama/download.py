@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:  # slow to import, and not needed by `redpajama --help`
     from requests import Response
 
-MAX_TRIES = 8  # without a byte of progress
+MAX_TRIES = 8  # of a download, without a byte of progress
+MAX_LOOK_UPS = 4  # a user waits for them
 FIRST_DELAY_SECONDS = 1.0  # doubled after every try
 MAX_DELAY_SECONDS = 300.0
 TIMEOUT_SECONDS = (20, 120)  # to connect, between two reads
@@ -44,9 +45,9 @@ def look_up(url: str) -> tuple[int, str]:
     """(bytes, ETag or Last-Modified) as the server tells them; 0 and "" where it does not.
 
     Raises:
-        InputError: the server refuses, or does not answer after MAX_TRIES.
+        InputError: the server refuses, or does not answer after MAX_LOOK_UPS tries.
     """
-    return retrying(url, lambda: _look_up("HEAD", url))
+    return retrying(url, lambda: _look_up("HEAD", url), MAX_LOOK_UPS)
 
 
 def _look_up(method: str, url: str) -> tuple[int, str]:
@@ -68,17 +69,17 @@ def download(url: str, target: Path, size: int = 0, etag: str = "", token: str =
         InputError: refused, of another size, or not to be had in MAX_TRIES.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.parent / ".lock"):
+    with _locked(target.with_name(f"{target.name}.lock")):
         transfer = Transfer(url, target, size, etag, token)
         if transfer.is_done():
             return False
         target.unlink(missing_ok=True)
-        retrying(url, transfer.attempt, transfer.offset)
+        retrying(url, transfer.attempt, MAX_TRIES, transfer.offset)
         transfer.finish()
     return True
 
 
-def retrying(url: str, attempt: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
+def retrying(url: str, attempt: Callable[[], Result], max_tries: int, progress: Callable[[], int] = int) -> Result:
     """The result of `attempt`, repeated while it raises Again; only tries without progress are numbered."""
     failures, best = 0, progress()
     while True:
@@ -88,8 +89,8 @@ def retrying(url: str, attempt: Callable[[], Result], progress: Callable[[], int
             if progress() > best:
                 failures, best = 0, progress()
             failures += 1
-            if failures >= MAX_TRIES:
-                raise InputError(f"{url}: given up after {MAX_TRIES} tries: {again}") from None
+            if failures >= max_tries:
+                raise InputError(f"{url}: given up after {max_tries} tries: {again}") from None
             usual = FIRST_DELAY_SECONDS * 2 ** (failures - 1)
             time.sleep(min(usual if again.delay is None else again.delay, MAX_DELAY_SECONDS))
 
@@ -117,6 +118,8 @@ class Transfer:
     def attempt(self) -> None:
         """Go on from the part's end, or from the start if the server wants it so."""
         offset = self.offset()
+        if offset and offset == self.state.get("bytes"):
+            return
         version = self.state.get("version", "")
         resume = bool(offset and version and not version.startswith("W/"))
         headers = {"Range": f"bytes={offset}-", "If-Range": version} if resume else {}
@@ -125,7 +128,7 @@ class Transfer:
                 self.part.unlink()
                 raise Again("the file changed while it was downloaded", 0)
             _check_status(response, self.url)
-            offset = offset if response.status_code == 206 else 0
+            offset = offset if resume and response.status_code == 206 else 0
             total = offset + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else 0
             self._check_size(total)
             if not offset:
@@ -193,9 +196,11 @@ def _request(method: str, url: str, headers: dict[str, str], token: str = "") ->
         return request
 
     sent = {"User-Agent": "redpajama", "Accept-Encoding": "identity", **headers}  # bytes as they are stored
-    options = {"headers": sent, "timeout": TIMEOUT_SECONDS, "stream": True, "allow_redirects": True}
+    auth = authorise if token else None
     try:
-        return requests.request(method, url, **options, auth=authorise if token else None)
+        return requests.request(
+            method, url, headers=sent, auth=auth, timeout=TIMEOUT_SECONDS, stream=True, allow_redirects=True
+        )
     except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
         raise InputError(f"{url}: {error}") from None
     except requests.exceptions.RequestException as error:

@@ -39,9 +39,9 @@ class Wish:
 def drive(manifest: Manifest, listed: list[dict[str, Any]], wish: Wish) -> int:
     """Run the build and show what came out; the exit status."""
     os.environ.update(environment())
+    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of cloud packages that are not needed
     from redpajama import beam
 
-    logging.getLogger().setLevel(logging.ERROR)
     count = worker_count(wish.workers, sum(file["bytes"] for file in listed))
     arguments = beam.beam_arguments(count, wish.beam_options)
     guard = Guard(Progress(build.flow(manifest, wish.until), wish.root, quiet=wish.as_json))

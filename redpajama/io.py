@@ -14,6 +14,7 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -23,6 +24,7 @@ from redpajama import hashing
 from redpajama.download import InputError, download, look_up, write_atomically
 
 READ_BYTES = 1 << 20
+PARALLEL_LISTINGS = 8  # requests under way while inputs are listed
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,11 @@ def expand(patterns: Iterable[str], mirrors: dict[str, str], base: str | Path) -
         InputError: a pattern matches nothing, has an unknown scheme, or needs a missing extra.
     """
     found: dict[str, Listed] = {}
-    for pattern in sorted(set(patterns)):
-        matches = list(list_files(pattern, mirrors, Path(base)))
+    wanted = sorted(set(patterns))
+    with ThreadPoolExecutor(PARALLEL_LISTINGS) as pool:
+        listings = pool.map(lambda pattern: list(list_files(pattern, mirrors, Path(base))), wanted)
+        matched = list(zip(wanted, listings, strict=True))
+    for pattern, matches in matched:
         if not matches:
             raise InputError(f"'{pattern}' matches no file{_hint(pattern, mirrors, Path(base))}")
         for listed in matches:
@@ -347,8 +352,8 @@ def _bring(listed: Listed, cache_dir: Path) -> tuple[str, bool]:
         url, token = HubPath.parse(listed.path).web, get_token() or ""
     elif scheme not in ("http", "https"):
         return listed.path, False
-    name = urlsplit(url).path.rsplit("/", 1)[-1]
-    target = cache_dir / hashing.short_id(listed.path) / (unquote(name) or "file")
+    name = urlsplit(url).path.rsplit("/", 1)[-1].strip(".")[-200:]  # quoted, so never a path
+    target = cache_dir / hashing.short_id(listed.path) / (name or "file")
     return str(target), download(url, target, listed.bytes, listed.etag, token)
 
 

@@ -328,7 +328,7 @@ def clean(text: str) -> str:
     start = front[-1] if front else until if heading else 0
     tail = _TAIL.search(masked, start)
     abstract = _abstract(body[:start]) or _abstract(expand(preamble, macros))
-    return tidy(abstract + "\n\n" + body[start : tail.start() if tail else len(body)])
+    return tidy(abstract + "\n\n" + body[start : tail.start() if tail else len(body)].strip())
 
 
 def _abstract(text: str) -> str:

@@ -57,9 +57,7 @@ LANGUAGES: tuple[tuple[str, Comments, str], ...] = (
     ("XML", MARKUP, ".xml"),
     ("reStructuredText", Comments(), ".rst"),
 )
-_BY_SUFFIX = {
-    suffix: (language, comments) for language, comments, suffixes in LANGUAGES for suffix in suffixes.split()
-}
+_BY_SUFFIX = {suffix: (language, comments) for language, comments, suffixes in LANGUAGES for suffix in suffixes.split()}
 _LONGEST_FIRST = sorted(_BY_SUFFIX, key=len, reverse=True)
 
 _MENTIONS_LICENSE = re.compile(

@@ -201,7 +201,7 @@ def copies_of(hashes: np.ndarray, doc_ids: Sequence[str], cut: Cut) -> np.ndarra
     boundary = np.uint64(cut.hash)
     counts += hashes < boundary
     for row in np.flatnonzero(hashes == boundary):  # one document as a rule: only equal hashes need the id
-        counts[row] += str(doc_ids[row]) <= cut.doc_id
+        counts[row] += str(doc_ids[int(row)]) <= cut.doc_id
     return counts
 
 

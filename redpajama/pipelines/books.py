@@ -244,7 +244,8 @@ def gutenberg_meta(head: str, path: str) -> dict[str, Any]:
 
 def field(head: str, name: str) -> str:
     """The value of `Name: value` in a head, with its indented continuation lines; "" where it is missing."""
-    match = re.search(rf"^{name}:[ \t]*(\S[^\n]*(?:\n[ \t]+\S[^\n]*)*)", head[:HEAD_CHARS], re.MULTILINE | re.IGNORECASE)
+    pattern = rf"^{name}:[ \t]*(\S[^\n]*(?:\n[ \t]+\S[^\n]*)*)"
+    match = re.search(pattern, head[:HEAD_CHARS], re.MULTILINE | re.IGNORECASE)
     return " ".join(match[1].split()) if match else ""
 
 

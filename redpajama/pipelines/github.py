@@ -130,9 +130,7 @@ def parse_line(line: bytes, number: int, options: Options, source: str, tally: T
         tally.quarantine("", Reason.INVALID_RECORD, line, line=number, wanted="an object")
 
 
-def parse_row(
-    row: dict[str, Any], number: int, options: Options, source: str, tally: Tally
-) -> Iterator[Document]:
+def parse_row(row: dict[str, Any], number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """One row -> its document, or a row in the ledger."""
     path, repo = row.get("path") or row.get("title"), row.get("repo_name")
     content = row["content"] if "content" in row else row.get("contents")

@@ -17,16 +17,16 @@ VERSION = 1
 LIBRARIES = ("pyarrow", "numpy")
 PREFIX = "q_"  # of the columns
 
-# Sources: the GitHub filter of RedPajama-1T (line length, mean line length, alphanumeric share; data_prep/github of
-# togethercomputer/RedPajama-Data, branch rp_v1), The Stack and StarCoder (the same, and the alphabetic share;
-# arXiv 2211.15533 and 2305.06161), Gopher (words; arXiv 2112.11446, appendix A1), C4 rows (characters).
+# Sources: RedPajama-1T's GitHub statistics (github.com/togethercomputer/RedPajama-Data, branch rp_v1, data_prep/github,
+# get_filecontent_stats; its `splitlines` also ends lines at "\r", U+2028 and others), StarCoder (arXiv 2305.06161),
+# Gopher (arXiv 2112.11446, appendix A1).
 SIGNALS = {
-    "chars": "characters of the text (C4's and RedPajama's length)",
+    "chars": "characters of the text",
     "bytes": "bytes of the text as UTF-8",
     "words": "words: runs of characters that are not whitespace (Gopher)",
     "lines": "lines, delimited by line feeds (RedPajama-1T, GitHub)",
     "max_line_chars": "characters of the longest line, without its line feed (RedPajama-1T, GitHub)",
-    "mean_line_chars": "characters of a line on average, without line feeds (RedPajama-1T, GitHub)",
+    "mean_line_chars": "characters of the text, line feeds too, for each line (RedPajama-1T, GitHub)",
     "alnum_fraction": "characters that are letters or digits, as a fraction of all (RedPajama-1T, GitHub)",
     "alpha_fraction": "characters that are letters, as a fraction of all (StarCoder)",
 }
@@ -58,14 +58,14 @@ def _measure_block(data: np.ndarray, bounds: np.ndarray) -> dict[str, np.ndarray
     is_first_byte = (data & 0xC0) != 0x80
     classes = _classify(data)
     chars = _count(is_first_byte, bounds)
-    lines, longest, line_chars = _measure_lines(data, is_first_byte, bounds)
+    lines, longest = _measure_lines(data, is_first_byte, bounds)
     return {
         "chars": chars,
         "bytes": np.diff(bounds),
         "words": _count(_word_starts(classes & SPACE != 0, bounds), bounds),
         "lines": lines,
         "max_line_chars": longest,
-        "mean_line_chars": _ratio(line_chars, lines),
+        "mean_line_chars": _ratio(chars, lines),
         "alnum_fraction": _ratio(_count(classes & (LETTER | DIGIT) != 0, bounds), chars),
         "alpha_fraction": _ratio(_count(classes & LETTER != 0, bounds), chars),
     }
@@ -119,22 +119,20 @@ def _word_starts(is_space: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return starts
 
 
-def _measure_lines(data: np.ndarray, is_first_byte: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Per text: its lines, the characters of the longest, and those of all lines; int64[n] each."""
+def _measure_lines(data: np.ndarray, is_first_byte: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per text: its lines, and the characters of the longest; int64[n] each."""
     has_text = np.diff(bounds) > 0
     feeds = data == LINE_FEED
     starts = np.zeros(len(data), bool)
     starts[1:] = feeds[:-1]
     starts[bounds[:-1][has_text]] = True
     lines = _count(starts, bounds)
-    ends = np.append(np.flatnonzero(starts), len(data))
-    line_chars = _count(is_first_byte & ~feeds, ends)
-    longest, total = np.zeros_like(lines), np.zeros_like(lines)
+    line_chars = _count(is_first_byte & ~feeds, np.append(np.flatnonzero(starts), len(data)))
+    longest = np.zeros_like(lines)
     if len(line_chars):
         first_line = (np.cumsum(lines) - lines)[has_text]
         longest[has_text] = np.maximum.reduceat(line_chars, first_line)
-        total[has_text] = np.add.reduceat(line_chars, first_line)
-    return lines, longest, total
+    return lines, longest
 
 
 def _count(marks: np.ndarray, bounds: np.ndarray) -> np.ndarray:

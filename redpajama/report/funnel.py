@@ -43,7 +43,7 @@ def read_build(store: Store, name: str = "") -> dict[str, Any]:
     found = {key.rpartition("/")[2][:-5]: key for key, _ in store.keys("builds") if key.endswith(".json")}
     if not found:
         raise UserError(f"{store.url}: no finished build is here")
-    if name and name not in found or not name and len(found) > 1:
+    if (name and name not in found) or (not name and len(found) > 1):
         wanted = f"no build is called '{name}'" if name else "several builds are here: name one with --build"
         raise UserError(f"{store.url}: {wanted} ({', '.join(sorted(found))})")
     return store.read_json(found[name or next(iter(found))])

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -79,8 +80,7 @@ def load(path: str | Path, end_of_document: str | None = None) -> Tokenizer:
     backend.encode_special_tokens = True  # that is: as text
     if getattr(backend.model, "dropout", None):
         backend.model.dropout = None
-    name = _end_of_document(backend, end_of_document, path)
-    eod_id = backend.token_to_id(name)
+    name, eod_id = _end_of_document(backend, end_of_document, path)
     if eod_id in backend.encode(name, add_special_tokens=False).ids:
         raise TokenizerError(f"{path}: a text that says '{name}' would end the document: name another end_of_document")
     vocab_size = max(backend.get_vocab().values()) + 1
@@ -113,10 +113,10 @@ def _parse(data: bytes, path: str | Path) -> tokenizers.Tokenizer:
         raise TokenizerError(f"{path}: not a tokenizer.json: {error}") from None
 
 
-def _end_of_document(backend: tokenizers.Tokenizer, wanted: str | None, path: str | Path) -> str:
+def _end_of_document(backend: tokenizers.Tokenizer, wanted: str | None, path: str | Path) -> tuple[str, int]:
     for name in [wanted] if wanted else USUAL_ENDS:
-        if backend.token_to_id(name) is not None:
-            return name
+        if (number := backend.token_to_id(name)) is not None:
+            return name, number
     specials = [repr(t.content) for _, t in sorted(backend.get_added_tokens_decoder().items()) if t.special]
     missing = f"no token '{wanted}'" if wanted else f"no end of document like {', '.join(map(repr, USUAL_ENDS))}"
     raise TokenizerError(
@@ -124,7 +124,7 @@ def _end_of_document(backend: tokenizers.Tokenizer, wanted: str | None, path: st
     )
 
 
-def _can_cut(file: dict) -> bool:
+def _can_cut(file: dict[str, Any]) -> bool:
     """Whether SAFE_CUT holds: GPT-2's pattern on the text as it is, and no added token that takes more than spaces."""
     pattern = file.get("pre_tokenizer") or {}
     plain = [token for token in file.get("added_tokens", []) if not token["special"]]

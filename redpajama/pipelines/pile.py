@@ -1,0 +1,100 @@
+"""The Pile: chosen slices of the released files.
+
+Input
+    `00.jsonl.zst` … `29.jsonl.zst`, `val.jsonl.zst`, `test.jsonl.zst` (also gzip or plain): one JSON object a line
+    with `text` and `meta.pile_set_name`.
+Flow
+    line -> JSON object -> slice wanted? -> document. The unit is the row.
+Output
+    One document a row; meta: `pile_set_name`, `source`. By default the twelve slices that RedPajama-1T lacks and
+    that nobody has withdrawn (273 GiB raw).
+Differs from RedPajama-1T
+    It has no Pile: this is the plan for its second version. Books3, BookCorpus2, OpenSubtitles and YoutubeSubtitles
+    were withdrawn for copyright and are refused unless `allow_withdrawn` is set. The release repeats its slices up to
+    three times (PILEP, table 1): the copies have one id, so each text stays once.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import orjson
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from redpajama import decompress
+from redpajama.hashing import content_key
+from redpajama.io import RawFile
+from redpajama.manifest import suggestion
+from redpajama.records import Document, Reason, Tally
+
+VERSION = 1
+UNIT = "row"
+LIBRARIES = ("orjson",)
+
+WITHDRAWN = ("BookCorpus2", "Books3", "OpenSubtitles", "YoutubeSubtitles")
+NEW_TO_REDPAJAMA = (
+    *("DM Mathematics", "Enron Emails", "EuroParl", "FreeLaw", "HackerNews", "NIH ExPorter", "OpenWebText2"),
+    *("PhilPapers", "PubMed Abstracts", "PubMed Central", "USPTO Backgrounds", "Ubuntu IRC"),
+)
+OVERLAPPING = ("ArXiv", "Github", "Gutenberg (PG-19)", "Pile-CC", "StackExchange", "Wikipedia (en)")
+SLICES = (*NEW_TO_REDPAJAMA, *OVERLAPPING, *WITHDRAWN)
+
+
+class Options(BaseModel):
+    """`[source.options]` of a Pile source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slices: tuple[str, ...] = NEW_TO_REDPAJAMA  # values of pile_set_name
+    allow_withdrawn: bool = False
+
+    @model_validator(mode="after")
+    def _are_slices(self) -> "Options":
+        if refusal := check_slices(self.slices, self.allow_withdrawn):
+            raise ValueError(refusal)
+        return self
+
+
+def check_slices(slices: Sequence[str], allow_withdrawn: bool) -> str | None:
+    """Why these slices are refused, in one line; None if they are not."""
+    for name in slices:
+        if name not in SLICES:
+            return f"the Pile has no slice '{name}'" + suggestion(name, list(SLICES))
+        if name in WITHDRAWN and not allow_withdrawn:
+            return f"slice '{name}' is withdrawn for copyright; allow_withdrawn = true takes it all the same"
+    return None
+
+
+def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
+    """Rows of the release -> one document each."""
+    for file in files:
+        for number, line in decompress.lines(file, tally):
+            yield from parse_row(line, number, options, source, tally)
+
+
+def parse_row(line: bytes, number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:
+    """One line -> its document, or a row in the ledger."""
+    try:
+        row = orjson.loads(line)
+        text, name = row["text"], row["meta"]["pile_set_name"]
+    except orjson.JSONDecodeError as error:
+        tally.quarantine("", Reason.INVALID_JSON, line, line=number, error=str(error))
+        return
+    except (KeyError, TypeError):
+        tally.quarantine("", Reason.MISSING_FIELD, line, line=number, wanted="text, meta.pile_set_name")
+        return
+    if not isinstance(text, str) or not isinstance(name, str):
+        tally.quarantine("", Reason.INVALID_RECORD, line, line=number, wanted="strings")
+        return
+    doc_id = f"{source}/{slug(name)}/{content_key(text)}"
+    if name not in options.slices:
+        reason = Reason.WITHDRAWN if name in WITHDRAWN else Reason.NOT_SELECTED
+        tally.drop(doc_id, reason, line=number, pile_set_name=name)
+    elif not text.strip():
+        tally.drop(doc_id, Reason.EMPTY_TEXT, line=number)
+    else:
+        yield Document(doc_id, text, {"pile_set_name": name, "source": "pile"})
+
+
+def slug(name: str) -> str:
+    """`Gutenberg (PG-19)` -> `gutenberg-pg-19`."""
+    return "-".join(re.findall(r"[a-z0-9]+", name.lower()))

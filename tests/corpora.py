@@ -1,0 +1,126 @@
+"""Small corpora made at test time, and the command line as a user calls it."""
+
+import gzip
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WORDS = ["river", "stone", "light", "winter", "measure", "letter", "garden", "engine", "signal", "harbour", "copper", "window", "thread", "market"]
+MANIFEST = """
+name = "small"
+seed = 11
+[tokenizer]
+train = {{ vocab_size = 400 }}
+[[source]]
+name = "news"
+pipeline = "c4"
+inputs = {news}
+[source.quality]
+min_words = {min_words}
+[[source]]
+name = "web"
+pipeline = "c4"
+inputs = ["web-*.json.gz"]
+max_bad_fraction = 0.2
+[dedup]
+order = ["news", "web"]
+[mixture]
+budget_tokens = 6000
+[[mixture.slice]]
+source = "news"
+weight = 2
+max_epochs = 4
+[[mixture.slice]]
+source = "web"
+weight = 1
+max_epochs = 4
+[shards]
+tokens_per_shard = 2500
+"""
+
+
+def write_rows(path: Path, first: int, count: int, seed: int = 0) -> None:
+    """`count` C4 rows whose contents depend on their numbers alone."""
+    lines = []
+    for number in range(first, first + count):
+        words = random.Random(number + 1000 * seed).choices(WORDS, k=5 + number % 40)
+        row = {"text": " ".join(words).capitalize() + ".", "url": f"https://example.org/{number}", "timestamp": "t"}
+        lines.append(json.dumps(row))
+    path.write_bytes(gzip.compress("\n".join(lines).encode() + b"\n", mtime=0))
+
+
+def write_corpus(folder: Path, *, news: str = '["news-*.json.gz"]', min_words: int = 6) -> Path:
+    """Two sources of C4 rows with duplicates between them and some broken lines; returns the manifest's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in range(3):
+        write_rows(folder / f"news-{part}.json.gz", 60 * part, 60)
+    write_rows(folder / "web-0.json.gz", 150, 80)
+    bad = b'{"text": "cut off\n{"url": "x"}\n{"text": " ", "url": "y", "timestamp": ""}\n'
+    good = gzip.decompress((folder / "web-0.json.gz").read_bytes())
+    (folder / "web-1.json.gz").write_bytes(gzip.compress(bad + good[:3000].rpartition(b"\n")[0] + b"\n", mtime=0))
+    return write_manifest(folder, news=news, min_words=min_words)
+
+
+def write_manifest(folder: Path, *, news: str = '["news-*.json.gz"]', min_words: int = 6) -> Path:
+    manifest = folder / "small.toml"
+    manifest.write_text(MANIFEST.format(news=news, min_words=min_words))
+    return manifest
+
+
+def cli(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    """Run `python -m redpajama` to its end."""
+    process = start_cli(*arguments, **environment)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def start_cli(*arguments: object, **environment: str) -> subprocess.Popen:
+    """Start it in a process group of its own, so that killing the group leaves nothing."""
+    command = [sys.executable, "-m", "redpajama", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def build(manifest: Path, root: object, *options: object, **environment: str) -> dict[str, str]:
+    """Build, insist that it worked, and return the digest of ROOT."""
+    result = cli("build", manifest, "--out", root, *options, **environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return digest(Path(root))
+
+
+OUTSIDE = ("timing", ".tmp", "inputs", ".lock", ".workers")
+
+
+def digest(root: Path) -> dict[str, str]:
+    """{file: SHA-256} of everything below ROOT that is an output, partition files too."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    relative = {path: path.relative_to(root) for path in files}
+    return {
+        str(relative[path]): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if relative[path].parts[0] not in OUTSIDE
+    }
+
+
+def named(digests: dict[str, str]) -> dict[str, str]:
+    """Without the partition files, which one regroup backend has and the other has not."""
+    return {path: sha for path, sha in digests.items() if "-split/" not in path}
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    """Poll until `condition()` is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)

@@ -1,0 +1,312 @@
+"""The same manifest gives the same bytes: on every engine, in any order, killed anywhere and resumed."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from corpora import build, cli, digest, named, start_cli, wait_for, write_corpus, write_manifest, write_rows
+
+CRASH_POINTS = [
+    f"{when}-{what}"
+    for what in ("temp-write", "rename", "part-record", "stage-record", "build-record")
+    for when in ("before", "after")
+]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def reference(manifest, tmp_path_factory) -> tuple[Path, dict[str, str], float]:
+    """An uninterrupted build in one process: (ROOT, digest, seconds)."""
+    root = tmp_path_factory.mktemp("reference") / "corpus"
+    started = time.monotonic()
+    digests = build(manifest, root, "--workers", 1)
+    return root, digests, time.monotonic() - started
+
+
+# ---- engines
+
+
+def test_two_workers_give_the_same_bytes(manifest, reference, tmp_path):
+    assert build(manifest, tmp_path / "r", "--workers", 2) == reference[1]
+
+
+def test_replayed_bundles_give_the_same_bytes(manifest, reference, tmp_path):
+    digests = build(manifest, tmp_path / "r", "--workers", 1, "--", "--direct_runner_bundle_repeat=1")
+    assert digests == reference[1]
+
+
+def test_group_by_key_gives_the_same_bytes_as_partition_files(manifest, reference, tmp_path):
+    digests = build(manifest, tmp_path / "r", "--workers", 1, "--regroup", "beam")
+    assert named(digests) == named(reference[1])
+
+
+def test_group_by_key_with_two_workers_gives_the_same_bytes(manifest, reference, tmp_path):
+    digests = build(manifest, tmp_path / "r", "--workers", 2, "--regroup", "beam")
+    assert named(digests) == named(reference[1])
+
+
+@contextmanager
+def portable_job_service():
+    """Beam's own job service and an external worker pool, as processes of their own."""
+    ports = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            ports.append(free.getsockname()[1])
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    commands = [
+        ["apache_beam.runners.portability.local_job_service_main", "-p", str(ports[0])],
+        ["apache_beam.runners.worker.worker_pool_main", "--service_port", str(ports[1])],
+    ]
+    services = [
+        subprocess.Popen(
+            [sys.executable, "-m", *command], env=environment, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        for command in commands
+    ]  # fmt: skip
+    try:
+        for port in ports:
+            wait_for(lambda port=port: socket.socket().connect_ex(("localhost", port)) == 0)
+        yield ports
+    finally:
+        for service in services:
+            os.killpg(service.pid, signal.SIGKILL)
+
+
+def test_a_portable_runner_with_external_workers_gives_the_same_bytes(manifest, reference, tmp_path):
+    with portable_job_service() as (jobs, pool):
+        beam = ["--runner=PortableRunner", f"--job_endpoint=localhost:{jobs}"]
+        external = ["--environment_type=EXTERNAL", f"--environment_config=localhost:{pool}"]
+        assert build(manifest, tmp_path / "r", "--", *beam, *external) == reference[1]
+
+
+def test_multi_threading_is_refused(manifest, tmp_path):
+    result = cli("build", manifest, "--out", tmp_path / "r", "--", "--direct_running_mode=multi_threading")
+    assert result.returncode == 2
+    assert "multi_threading corrupts data" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+# ---- order and environment
+
+
+def test_inputs_listed_in_another_order_give_the_same_corpus(manifest, reference, tmp_path):
+    folder = tmp_path / "raw"
+    shutil.copytree(manifest.parent, folder)
+    names = json.dumps([f"news-{part}.json.gz" for part in (2, 0, 1)])
+    digests = build(write_manifest(folder, news=names), tmp_path / "r", "--workers", 1, PYTHONHASHSEED="77")
+    wanted = {path: sha for path, sha in reference[1].items() if not path.startswith("builds/")}
+    assert {path: sha for path, sha in digests.items() if not path.startswith("builds/")} == wanted
+
+
+# ---- kills
+
+
+def resumed(manifest: Path, root: Path, *options: object) -> dict[str, str]:
+    assert not (root / "builds").exists() or not list((root / "builds").iterdir()), "the kill came too late"
+    return build(manifest, root, *options)
+
+
+@pytest.mark.parametrize("point", CRASH_POINTS)
+def test_killed_at_a_commit_point_it_goes_on_to_the_same_bytes(manifest, reference, tmp_path, point):
+    last = 1 if "build" in point else 9
+    for nth in sorted({1, last}):
+        root = tmp_path / f"r{nth}"
+        count = tmp_path / f"count{nth}"
+        crash = {"REDPAJAMA_CRASH": f"{point}:{nth}", "REDPAJAMA_CRASH_COUNT": str(count)}
+        result = cli("build", manifest, "--out", root, "--workers", 1, **crash)
+        assert result.returncode == -signal.SIGKILL
+        if point == "after-build-record":
+            assert digest(root) == reference[1]
+            assert build(manifest, root, "--workers", 1) == reference[1]
+        else:
+            assert resumed(manifest, root, "--workers", 1) == reference[1]
+
+
+@pytest.mark.parametrize("point", ["after-rename", "before-part-record"])
+def test_two_workers_killed_at_a_commit_point_go_on_to_the_same_bytes(manifest, reference, tmp_path, point):
+    crash = {"REDPAJAMA_CRASH": f"{point}:12", "REDPAJAMA_CRASH_COUNT": str(tmp_path / "count")}
+    root = tmp_path / "r"
+    assert cli("build", manifest, "--out", root, "--workers", 2, **crash).returncode == -signal.SIGKILL
+    assert resumed(manifest, root, "--workers", 2) == reference[1]
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_killed_at_a_fraction_of_its_time_it_goes_on_to_the_same_bytes(manifest, reference, tmp_path, tenth):
+    root = tmp_path / "r"
+    fraction = (tenth + random.Random(tenth).random()) / 10 * 0.85
+    process = start_cli("build", manifest, "--out", root, "--workers", 1)
+    time.sleep(fraction * reference[2])
+    assert process.poll() is None, "the build was over before the kill"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert resumed(manifest, root, "--workers", 1) == reference[1]
+
+
+def test_one_worker_killed_alone_ends_the_build_with_a_clear_line(manifest, reference, tmp_path):
+    root = tmp_path / "r"
+    process = start_cli("build", manifest, "--out", root, "--workers", 2)
+    wait_for(lambda: len(list(root.glob(".tmp/*/claims/worker-*"))) == 2)
+    worker = next(root.glob(".tmp/*/claims/worker-*")).name.removeprefix("worker-")
+    started = time.monotonic()
+    os.kill(int(worker), signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - started < 10
+    assert process.returncode == 1
+    assert "redpajama: worker died (signal 9, often memory) while building" in err
+    assert build(manifest, root, "--workers", 2) == reference[1]
+
+
+def test_ctrl_c_ends_with_130_and_the_build_goes_on(manifest, reference, tmp_path):
+    root = tmp_path / "r"
+    process = start_cli("build", manifest, "--out", root, "--workers", 2)
+    wait_for(lambda: list(root.glob("documents/*/part-*.json")))
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on from here" in err
+    assert build(manifest, root, "--workers", 1) == reference[1]
+
+
+def test_a_second_build_of_the_same_root_says_who_holds_it(manifest, tmp_path):
+    root = tmp_path / "r"
+    first = start_cli("build", manifest, "--out", root, "--workers", 1)
+    wait_for(lambda: list(root.glob("documents/*/part-*.json")))
+    second = cli("build", manifest, "--out", root, "--workers", 1)
+    first.communicate()
+    assert second.returncode == 2
+    assert f"another build holds it (process {first.pid}" in second.stderr
+    assert first.returncode == 0
+
+
+# ---- what changes, and what does not
+
+
+def test_one_more_raw_file_adds_one_documents_part_and_rewrites_none(manifest, reference, tmp_path):
+    folder, root = tmp_path / "raw", tmp_path / "r"
+    shutil.copytree(manifest.parent, folder)
+    shutil.copytree(reference[0], root)
+    write_rows(folder / "news-3.json.gz", 400, 30)
+    before = {path: (root / path).stat().st_mtime_ns for path in reference[1]}
+    build(folder / "small.toml", root, "--workers", 1)
+    after = digest(root)
+    parts = [path for path in after if path.startswith("documents/news") and "/part-" in path and path.endswith("parquet")]
+    new = [path for path in parts if path not in reference[1] and "/ledger/" not in path]
+    assert len(new) == 1
+    for path, sha in reference[1].items():
+        if path.startswith(("documents/", "quality/")):
+            assert after[path] == sha
+            assert (root / path).stat().st_mtime_ns == before[path], f"{path} was written again"
+    assert len([path for path in after if path.startswith("exact/") and "/part-" in path and path.endswith("json")]) == 2
+
+
+def test_another_quality_threshold_runs_no_source_pipeline_and_counts_no_tokens_again(manifest, reference, tmp_path):
+    folder, root = tmp_path / "raw", tmp_path / "r"
+    shutil.copytree(manifest.parent, folder)
+    shutil.copytree(reference[0], root)
+    text = reference[0].joinpath("builds/small.json").read_text()
+    assert '"min_words":6' in text
+    write_manifest(folder, min_words=12)
+    build(folder / "small.toml", root, "--workers", 1)
+    for stage in ("documents/", "quality/web"):
+        assert [p for p in digest(root) if p.startswith(stage)] == [p for p in reference[1] if p.startswith(stage)]
+    quality = [path for path in digest(root) if path.startswith("quality/news") and path.endswith("parquet")]
+    assert len(quality) == 6
+
+
+# ---- what a build says
+
+
+def test_verify_finds_a_flipped_a_missing_and_an_extra_byte_in_any_named_file(reference, tmp_path):
+    from redpajama.artifacts import Store
+    from redpajama.report.funnel import read_build
+    from redpajama.report.verify import verify
+
+    root = tmp_path / "r"
+    shutil.copytree(reference[0], root)
+    store = Store(str(root))
+    record = {"small": read_build(store, "small")}
+    assert verify(store, record).problems == []
+    strangers = set(verify(store, record).strangers)
+    named_files = [path for path in sorted(digest(root)) if path not in strangers]
+    assert any(path.endswith(".bin") for path in named_files)
+    for path in named_files:
+        whole = (root / path).read_bytes()
+        for damaged in (bytes([whole[0] ^ 1]) + whole[1:] if whole else b"x", whole[:-1], whole + b"\n"):
+            if damaged == whole:
+                continue
+            (root / path).write_bytes(damaged)
+            builds = record
+            if path.startswith("builds/"):
+                builds = {"small": _read_or_none(store)}
+            problems = verify(store, builds).problems
+            assert any(path in problem for problem in problems), path
+        (root / path).unlink()
+        if not path.startswith("builds/"):
+            assert any(path in problem for problem in verify(store, record).problems)
+        (root / path).write_bytes(whole)
+    assert verify(store, record).problems == []
+
+
+def _read_or_none(store):
+    try:
+        return json.loads(store.read("builds/small.json"))
+    except ValueError:
+        return {"stages": {}}
+
+
+def test_why_answers_for_kept_dropped_duplicate_and_quarantined(reference):
+    root = reference[0]
+    rows = [json.loads(line) for line in _lineage(root)]
+    kept = cli("why", root, rows[0]["doc_id"])
+    assert kept.returncode == 0
+    assert "in the shards" in kept.stdout
+    short = cli("why", root, "https://example.org/0")
+    assert "removed by quality: min_words = 6, measured 5" in short.stdout
+    duplicate = cli("why", root, "https://example.org/155")
+    assert "removed by exact: exact-duplicate, survivor news/" in duplicate.stdout
+    assert cli("why", root, "web-1.json.gz").stdout.count("quarantined by the pipeline: invalid-json") == 1
+    assert cli("why", root, "no such thing").returncode == 1
+
+
+def _lineage(root: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    path = next(root.glob("tokens/*/*_lineage.parquet"))
+    return [json.dumps(row, default=str) for row in pq.read_table(path).to_pylist()]
+
+
+def test_a_shortfall_is_one_line_with_status_1(manifest, tmp_path):
+    folder = tmp_path / "raw"
+    shutil.copytree(manifest.parent, folder)
+    path = folder / "small.toml"
+    path.write_text(path.read_text().replace("budget_tokens = 6000", "budget_tokens = 900_000_000"))
+    result = cli("build", path, "--out", tmp_path / "r", "--workers", 1)
+    assert result.returncode == 1
+    assert result.stderr.startswith("redpajama: mixture: budget of 900,000,000 tokens cannot be met: 'news' wants")
+    assert result.stderr.count("\n") == 1
+
+
+def test_too_many_bad_records_fail_the_build_by_name(manifest, tmp_path):
+    folder = tmp_path / "raw"
+    shutil.copytree(manifest.parent, folder)
+    path = folder / "small.toml"
+    path.write_text(path.read_text().replace("max_bad_fraction = 0.2", "max_bad_fraction = 0.001"))
+    result = cli("build", path, "--out", tmp_path / "r", "--workers", 2)
+    assert result.returncode == 1
+    assert "source 'web': 2 of" in result.stderr
+    assert "more than max_bad_fraction = 0.001" in result.stderr
