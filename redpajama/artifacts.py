@@ -83,7 +83,7 @@ class Store:
     def read_json(self, key: str) -> Any:
         return json.loads(self.read(key))
 
-    def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Every (key, bytes) below `prefix`, sorted."""
         if not self.fs.exists(self.path(prefix).rstrip("/")):
             return

@@ -10,11 +10,24 @@ After damage, reading goes on at the next unit that decodes. Memory stays bounde
 """
 
 import itertools
+import sys
 from collections import deque
 from collections.abc import Iterator
 
 from redpajama.bzip2 import Bzip2
-from redpajama.codecs import GZIP, READ_BYTES, ZSTD, BadChecksum, BrokenUnit, Codec, Piece, Steps, Window, codec_of
+from redpajama.codecs import (
+    GZIP,
+    READ_BYTES,
+    ZSTD,
+    BadChecksum,
+    BrokenUnit,
+    Codec,
+    Piece,
+    Steps,
+    Window,
+    codec_of,
+    proven_end,
+)
 from redpajama.io import RawFile
 from redpajama.records import Reason, Tally
 
@@ -169,10 +182,10 @@ class Held:
         self.size += len(data)
         self.total += len(data)
 
-    def release(self, keep: int = 0) -> list[Piece]:
-        """The oldest steps as one piece, or none; at least `keep` bytes stay."""
+    def release(self, keep: int = 0, before: int = sys.maxsize) -> list[Piece]:
+        """The oldest steps as one piece, or none: at least `keep` bytes stay, and what needs raw bytes past `before`."""
         end, parts = 0, []
-        while self.steps and self.size - len(self.steps[0][1]) >= keep:
+        while self.steps and self.size - len(self.steps[0][1]) >= keep and self.steps[0][0] <= before:
             end, data = self.steps.popleft()
             parts.append(data)
             self.size -= len(data)
@@ -227,7 +240,8 @@ def after_damage(broken: BrokenUnit, start: int, at: int, held: Held, search: "S
             at = piece.end
     following = search.next(max(at, start + 1))
     if following is None and start == 0 and not held.streamed and search.codec.partial:
-        yield from held.release(keep)
+        proven = proven_end(search.window, start, held.steps) if keep and held.steps else start
+        yield from held.release(before=proven) if proven > start else held.release(keep)
     reason = broken.reason
     if reason == Reason.TRUNCATED and following is not None:
         reason = Reason.DAMAGED

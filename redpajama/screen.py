@@ -1,6 +1,7 @@
 """What the commands print: tables for people, JSON for programs. Each function returns the exit status."""
 
 import json
+import sys
 from collections import defaultdict
 from typing import Any
 
@@ -23,7 +24,7 @@ def console() -> Console:
 
 def show_json(value: Any) -> None:
     """One JSON document on standard output."""
-    print(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))  # noqa: T201: this is the command's output
+    sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 # ---- plan
@@ -52,7 +53,8 @@ def show_plan(manifest: Manifest, listed: list[dict[str, Any]], store: Store, as
     out.print(table)
     total = sum(row["bytes"] for row in rows.values())
     budget = f", to {manifest.mixture.budget_tokens:,} tokens" if manifest.mixture else ""
-    out.print(f"{sum(row['files'] for row in rows.values()):,} files, {total / 1e6:,.2f} MB{budget}; nothing was written.")
+    files = sum(row["files"] for row in rows.values())
+    out.print(f"{files:,} files, {total / 1e6:,.2f} MB{budget}; nothing was written.")
     if store.exists(f"builds/{manifest.name}.json"):
         out.print(f"{store.url} holds a finished build '{manifest.name}': what did not change is kept.")
     return 0
@@ -98,8 +100,8 @@ def _parts(store: Store, entry: dict[str, str]) -> list[dict[str, str]]:
 
 
 def _funnel_table(rows: list[SourceRow]) -> Table:
-    titles = ("source", "read", "merged", "dropped", "bad", "documents", "removed", "why", "drawn", "tokens", "wanted", "got")
-    table = _table(*titles, left=(0, 7))
+    counts = ("read", "merged", "dropped", "bad", "documents", "removed")
+    table = _table("source", *counts, "why", "drawn", "tokens", "wanted", "got", left=(0, 7))
     for row in rows:
         why = _reasons(row.dropped + row.removed)
         table.add_row(
@@ -153,7 +155,7 @@ def show_status(store: Store, name: str, as_json: bool) -> int:
     record = read_build(store, name)
     if as_json:
         stages = {
-            stage: {part: {"parts": len(_parts(store, e)), "counts": read_stage(store, e["record"]).counts} for part, e in names.items()}
+            stage: {name: _stage_summary(store, entry) for name, entry in names.items()}
             for stage, names in record["stages"].items()
         }
         show_json({**_summary(store, record), "stages": stages})
@@ -172,6 +174,11 @@ def show_status(store: Store, name: str, as_json: bool) -> int:
     return 0
 
 
+def _stage_summary(store: Store, entry: dict[str, str]) -> dict[str, Any]:
+    stage = read_stage(store, entry["record"])
+    return {"parts": len(stage.parts), "counts": stage.counts}
+
+
 def _table(*titles: str, left: tuple[int, ...] = (0,)) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, title in enumerate(titles):
@@ -182,9 +189,8 @@ def _table(*titles: str, left: tuple[int, ...] = (0,)) -> Table:
 # ---- verify, why, gc
 
 
-def _builds(store: Store, name: str) -> dict[str, dict[str, Any]]:
-    names = [name] if name else [key.rpartition("/")[2][:-5] for key, _ in store.keys("builds")]
-    return {each: read_build(store, each) for each in names}
+def _builds(store: Store, name: str) -> list[str]:
+    return [name] if name else [key.rpartition("/")[2][:-5] for key, _ in store.keys("builds")]
 
 
 def show_verify(store: Store, name: str, as_json: bool) -> int:
@@ -234,7 +240,8 @@ def collect_garbage(store: Store, yes: bool) -> int:
         if yes:
             store.remove(key)
         console().print(f"{'removed ' if yes else ''}{key}", soft_wrap=True)
-    console().print(f"{len(strangers):,} file(s) that no build names" + ("" if yes or not strangers else "; --yes removes them"))
+    hint = "" if yes or not strangers else "; --yes removes them"
+    console().print(f"{len(strangers):,} file(s) that no build names{hint}")
     return 0
 
 

@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -50,7 +50,7 @@ def enter(job: Job) -> None:
     _entered[job.run] = None
     if job.claims:
         if job.store.local:
-            lock = open(job.store.path(".workers"), "a")  # noqa: SIM115: held for life
+            lock = open(job.store.path(".workers"), "a")  # noqa: SIM115 (held for life)
             fcntl.flock(lock, fcntl.LOCK_SH)
             _entered[job.run] = lock
         Path(job.claims, f"worker-{os.getpid()}").touch()
@@ -151,16 +151,8 @@ def kill_workers(claims: str) -> None:
     """End every worker process of the run at once."""
     for pid in worker_ids(claims):
         if pid != os.getpid():
-            with _gone_is_fine():
+            with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-
-
-@contextmanager
-def _gone_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 @dataclass

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-WORDS = ["river", "stone", "light", "winter", "measure", "letter", "garden", "engine", "signal", "harbour", "copper", "window", "thread", "market"]
+WORDS = ["river", "stone", "light", "winter", "measure", "letter", "garden", "engine", "signal", "harbour", "copper"]
 MANIFEST = """
 name = "small"
 seed = 11

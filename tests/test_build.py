@@ -12,8 +12,12 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from corpora import build, cli, digest, named, start_cli, wait_for, write_corpus, write_manifest, write_rows
+
+from redpajama.artifacts import Store
+from redpajama.report.verify import verify
 
 CRASH_POINTS = [
     f"{when}-{what}"
@@ -123,18 +127,15 @@ def resumed(manifest: Path, root: Path, *options: object) -> dict[str, str]:
 
 @pytest.mark.parametrize("point", CRASH_POINTS)
 def test_killed_at_a_commit_point_it_goes_on_to_the_same_bytes(manifest, reference, tmp_path, point):
-    last = 1 if "build" in point else 9
-    for nth in sorted({1, last}):
-        root = tmp_path / f"r{nth}"
-        count = tmp_path / f"count{nth}"
-        crash = {"REDPAJAMA_CRASH": f"{point}:{nth}", "REDPAJAMA_CRASH_COUNT": str(count)}
-        result = cli("build", manifest, "--out", root, "--workers", 1, **crash)
-        assert result.returncode == -signal.SIGKILL
-        if point == "after-build-record":
-            assert digest(root) == reference[1]
-            assert build(manifest, root, "--workers", 1) == reference[1]
-        else:
-            assert resumed(manifest, root, "--workers", 1) == reference[1]
+    nth = 1 if "build" in point else random.Random(point).randint(2, 9)
+    crash = {"REDPAJAMA_CRASH": f"{point}:{nth}", "REDPAJAMA_CRASH_COUNT": str(tmp_path / "count")}
+    root = tmp_path / "r"
+    assert cli("build", manifest, "--out", root, "--workers", 1, **crash).returncode == -signal.SIGKILL
+    if point == "after-build-record":
+        assert digest(root) == reference[1]
+        assert build(manifest, root, "--workers", 1) == reference[1]
+    else:
+        assert resumed(manifest, root, "--workers", 1) == reference[1]
 
 
 @pytest.mark.parametrize("point", ["after-rename", "before-part-record"])
@@ -147,13 +148,19 @@ def test_two_workers_killed_at_a_commit_point_go_on_to_the_same_bytes(manifest, 
 
 @pytest.mark.parametrize("tenth", range(10))
 def test_killed_at_a_fraction_of_its_time_it_goes_on_to_the_same_bytes(manifest, reference, tmp_path, tenth):
-    root = tmp_path / "r"
-    fraction = (tenth + random.Random(tenth).random()) / 10 * 0.85
-    process = start_cli("build", manifest, "--out", root, "--workers", 1)
-    time.sleep(fraction * reference[2])
-    assert process.poll() is None, "the build was over before the kill"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    fraction, seconds = (tenth + random.Random(tenth).random()) / 10, reference[2]
+    for attempt in range(5):  # a machine with less to do than at the measurement is done before the kill
+        root, started = tmp_path / f"r{attempt}", time.monotonic()
+        process = start_cli("build", manifest, "--out", root, "--workers", 1)
+        try:
+            process.wait(fraction * seconds)
+            seconds = 0.9 * (time.monotonic() - started)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+        finally:
+            process.communicate()
+    assert process.returncode == -signal.SIGKILL, "no kill met an unfinished build"
     assert resumed(manifest, root, "--workers", 1) == reference[1]
 
 
@@ -204,14 +211,13 @@ def test_one_more_raw_file_adds_one_documents_part_and_rewrites_none(manifest, r
     before = {path: (root / path).stat().st_mtime_ns for path in reference[1]}
     build(folder / "small.toml", root, "--workers", 1)
     after = digest(root)
-    parts = [path for path in after if path.startswith("documents/news") and "/part-" in path and path.endswith("parquet")]
-    new = [path for path in parts if path not in reference[1] and "/ledger/" not in path]
-    assert len(new) == 1
+    new = [path for path in after.keys() - reference[1].keys() if path.startswith("documents/news")]
+    assert len([path for path in new if path.endswith(".parquet") and "/ledger/" not in path]) == 1
     for path, sha in reference[1].items():
         if path.startswith(("documents/", "quality/")):
             assert after[path] == sha
             assert (root / path).stat().st_mtime_ns == before[path], f"{path} was written again"
-    assert len([path for path in after if path.startswith("exact/") and "/part-" in path and path.endswith("json")]) == 2
+    assert len([path for path in after if path.startswith("exact/") and path.endswith(".parquet")]) == 2
 
 
 def test_another_quality_threshold_runs_no_source_pipeline_and_counts_no_tokens_again(manifest, reference, tmp_path):
@@ -232,16 +238,11 @@ def test_another_quality_threshold_runs_no_source_pipeline_and_counts_no_tokens_
 
 
 def test_verify_finds_a_flipped_a_missing_and_an_extra_byte_in_any_named_file(reference, tmp_path):
-    from redpajama.artifacts import Store
-    from redpajama.report.funnel import read_build
-    from redpajama.report.verify import verify
-
     root = tmp_path / "r"
     shutil.copytree(reference[0], root)
     store = Store(str(root))
-    record = {"small": read_build(store, "small")}
-    assert verify(store, record).problems == []
-    strangers = set(verify(store, record).strangers)
+    assert verify(store, ["small"]).problems == []
+    strangers = set(verify(store, ["small"]).strangers)
     named_files = [path for path in sorted(digest(root)) if path not in strangers]
     assert any(path.endswith(".bin") for path in named_files)
     for path in named_files:
@@ -250,29 +251,16 @@ def test_verify_finds_a_flipped_a_missing_and_an_extra_byte_in_any_named_file(re
             if damaged == whole:
                 continue
             (root / path).write_bytes(damaged)
-            builds = record
-            if path.startswith("builds/"):
-                builds = {"small": _read_or_none(store)}
-            problems = verify(store, builds).problems
-            assert any(path in problem for problem in problems), path
+            assert any(path in problem for problem in verify(store, ["small"]).problems), path
         (root / path).unlink()
-        if not path.startswith("builds/"):
-            assert any(path in problem for problem in verify(store, record).problems)
+        assert any(path in problem for problem in verify(store, ["small"]).problems), path
         (root / path).write_bytes(whole)
-    assert verify(store, record).problems == []
-
-
-def _read_or_none(store):
-    try:
-        return json.loads(store.read("builds/small.json"))
-    except ValueError:
-        return {"stages": {}}
+    assert verify(store, ["small"]).problems == []
 
 
 def test_why_answers_for_kept_dropped_duplicate_and_quarantined(reference):
     root = reference[0]
-    rows = [json.loads(line) for line in _lineage(root)]
-    kept = cli("why", root, rows[0]["doc_id"])
+    kept = cli("why", root, _lineage(root)[0]["doc_id"])
     assert kept.returncode == 0
     assert "in the shards" in kept.stdout
     short = cli("why", root, "https://example.org/0")
@@ -283,11 +271,8 @@ def test_why_answers_for_kept_dropped_duplicate_and_quarantined(reference):
     assert cli("why", root, "no such thing").returncode == 1
 
 
-def _lineage(root: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
-    path = next(root.glob("tokens/*/*_lineage.parquet"))
-    return [json.dumps(row, default=str) for row in pq.read_table(path).to_pylist()]
+def _lineage(root: Path) -> list[dict]:
+    return pq.read_table(next(root.glob("tokens/*/*_lineage.parquet"))).to_pylist()
 
 
 def test_a_shortfall_is_one_line_with_status_1(manifest, tmp_path):

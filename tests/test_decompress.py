@@ -104,6 +104,7 @@ def test_a_cut_last_unit_is_noticed_as_truncated(read, suffix):
     first, last = COMPRESS[suffix](noise(3000, 1)), COMPRESS[suffix](noise(3000, 2))
     for kept in (1, 5, len(last) // 2, len(last) - 1):
         chunks, tally = read(first + last[:kept], f"a.{suffix}")
+        assert chunks == [noise(3000, 1), None] or suffix == "bz2"
         assert chunks[0] == noise(3000, 1)
         assert tally.damaged == {Reason.TRUNCATED: 1}
         assert ranges(tally)[0][1] == len(first) + kept
@@ -122,16 +123,36 @@ def test_a_gzip_checksum_is_verified_before_a_member_is_delivered(read):
     assert chunks == [noise(500, 0), None, noise(500, 0)]
 
 
-def test_of_a_single_damaged_member_the_start_is_delivered_less_64_kib(read):
+@pytest.mark.parametrize("level", [1, 6, 9])
+def test_of_a_single_damaged_member_the_text_before_the_damaged_block_is_delivered(read, level):
     text = noise(1_000_000)
-    data = gzip.compress(text)
+    data = gzip.compress(text, level)
     at = len(data) // 2
-    chunks, tally = read(data[:at] + b"\xff" * 50 + data[at + 50 :], "c4.json.gz")
-    delivered = chunks[0]
-    assert chunks[1:] == [None]
-    assert text.startswith(delivered)
-    assert 500_000 - 3 * (64 << 10) < len(delivered) < 500_000
-    assert ranges(tally)[0][1] == len(data)
+    for damaged in (flipped(data, at), data[:at] + b"\xff" * 50 + data[at + 50 :], data[:at] + data[at + 9 :]):
+        chunks, tally = read(damaged, "c4.json.gz")
+        assert chunks[1:] == [None]
+        assert text.startswith(chunks[0])  # although decoding only notices at the end that the rest is wrong
+        assert 300_000 < len(chunks[0]) < 510_000
+        start, end, reason = ranges(tally)[0]
+        assert start <= at
+        assert (end, reason) == (len(damaged), Reason.DAMAGED)
+
+
+def test_of_a_single_member_with_a_wrong_checksum_all_is_delivered_if_all_is_proven(read):
+    text = noise(300_000)
+    data = gzip.compress(text)
+    chunks, tally = read(flipped(data, len(data) - 7), "c4.json.gz")
+    assert chunks == [text, None]
+    assert ranges(tally) == [(len(data) - 8, len(data), Reason.DAMAGED)]
+
+
+def test_of_a_single_damaged_member_by_another_encoder_the_last_64_kib_are_withheld(read):
+    encoder = zlib.compressobj(6, zlib.DEFLATED, 31, 8, zlib.Z_FILTERED)
+    text = noise(500_000)
+    data = encoder.compress(text) + encoder.flush()
+    chunks, tally = read(flipped(data, len(data) - 7), "c4.json.gz")
+    assert text.startswith(chunks[0])
+    assert 64 << 10 <= len(text) - len(chunks[0]) <= 128 << 10
     assert tally.damaged == {Reason.DAMAGED: 1}
 
 
@@ -215,18 +236,37 @@ def small_units(monkeypatch):
     monkeypatch.setattr(decompress, "READ_BYTES", 128 << 10)
 
 
+ENCODERS = {
+    "gz": (lambda: zlib.compressobj(wbits=31), zlib.Z_FULL_FLUSH),
+    "zst": (lambda: zstandard.ZstdCompressor().compressobj(), zstandard.COMPRESSOBJ_FLUSH_BLOCK),
+}
+
+
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
 def test_a_long_unit_streams_and_withholds_the_bytes_before_the_damage(read, small_units, suffix):
     text = noise(2_000_000)
-    unit, after = COMPRESS[suffix](text), COMPRESS[suffix](b"after\n")
-    at = len(unit) * 3 // 4
-    chunks, tally = read(unit[:at] + b"\xff" * 40 + unit[at + 40 :] + after, f"a.{suffix}")
+    encoder, flush = ENCODERS[suffix][0](), ENCODERS[suffix][1]
+    sound = encoder.compress(text[:1_500_000]) + encoder.flush(flush)
+    unit = sound + b"\xff" * 5000  # no block begins so
+    chunks, tally = read(unit + COMPRESS[suffix](b"after\n"), f"a.{suffix}")
     delivered = b"".join(chunks[: chunks.index(None)])
     assert len(chunks) > 4
     assert text.startswith(delivered)
-    assert 1_500_000 - (512 << 10) < len(delivered) <= 1_500_000 - (64 << 10) + (16 << 10)
+    assert 1_500_000 - (256 << 10) < len(delivered) <= 1_500_000 - (64 << 10)
     assert chunks[-2:] == [None, b"after\n"]
-    assert ranges(tally)[0][1] == len(unit)
+    start, end, reason = ranges(tally)[0]
+    assert len(sound) - (128 << 10) < start < len(sound)
+    assert (end, reason) == (len(unit), Reason.DAMAGED)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_a_long_unit_that_is_cut_is_delivered_to_its_last_byte(read, small_units, suffix):
+    text = noise(2_000_000)
+    encoder, flush = ENCODERS[suffix][0](), ENCODERS[suffix][1]
+    data = encoder.compress(text) + encoder.flush(flush)
+    chunks, tally = read(data, f"a.{suffix}")
+    assert b"".join(chunk for chunk in chunks if chunk) == text
+    assert tally.damaged == {Reason.TRUNCATED: 1}
 
 
 @pytest.mark.parametrize(("suffix", "trailer"), [("gz", 8), ("zst", 4)])

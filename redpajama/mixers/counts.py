@@ -20,7 +20,7 @@ from redpajama.verdicts import removed_ids, verdict_stages
 
 VERSION = 1
 COUNTS = pa.schema([pa.field("doc_id", pa.string()), pa.field("n_tokens", pa.int64())])
-CANDIDATES = pa.schema([pa.field("hash", pa.uint64()), pa.field("doc_id", pa.string()), pa.field("n_tokens", pa.int64())])
+CANDIDATES = pa.schema([pa.field("hash", pa.uint64()), *COUNTS])
 
 
 def plan_counts(build: Build) -> list[Part]:

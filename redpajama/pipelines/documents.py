@@ -174,7 +174,7 @@ class LedgerWriter:
     def _keep_raw(self, row: LedgerRow) -> dict[str, int]:
         if not row.raw:
             return {}
-        self._raw = self._raw or open(self._outputs.file(".bin", "quarantine/"), "wb")  # noqa: SIM115: closed below
+        self._raw = self._raw or open(self._outputs.file(".bin", "quarantine/"), "wb")  # noqa: SIM115 (closed in __exit__)
         where = {"raw_offset": self._offset, "raw_bytes": len(row.raw)}
         self._offset += self._raw.write(row.raw)
         return where

@@ -1,8 +1,9 @@
 """Hash everything again and add every sum again: what differs from the records."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from redpajama.artifacts import OUTSIDE, PartRecord, Store, add_counts, read_stage
 from redpajama.hashing import canonical_json, sha256_of
@@ -21,29 +22,31 @@ class Findings:
     strangers: list[str]
 
 
-def verify(store: Store, builds: dict[str, dict[str, Any]]) -> Findings:
-    """Check every file that the builds name, and list those that none names."""
+def verify(store: Store, names: list[str]) -> Findings:
+    """Check the builds of these names and every file that they name, and list the files that none of them names."""
     findings = Findings(0, 0, [], [])
-    named: set[str] = set()
-    for name, record in builds.items():
-        named.add(f"builds/{name}.json")
-        findings.problems += _check_build(name, record)
-        for key in _stage_keys(record):
-            named |= _check_stage(store, key, findings)
-    findings.strangers = [key for key, _ in store.keys() if key not in named and not key.startswith(OUTSIDE)]
+    named = {f"builds/{name}.json" for name in names}
+    for key in sorted(named):
+        for entry in _stages_of(store, key, findings):
+            named |= _check_stage(store, entry, findings)
+    findings.strangers = [key for key, _ in store.keys("") if key not in named and not key.startswith(OUTSIDE)]
     findings.files = len(named)
     return findings
 
 
-def _check_build(name: str, record: dict[str, Any]) -> Iterator[str]:
-    body = {key: value for key, value in record.items() if key != "sha256"}
-    if record.get("sha256") != sha256_of([canonical_json(body)]):
-        yield f"builds/{name}.json: its contents are not what it was written with"
-
-
-def _stage_keys(record: dict[str, Any]) -> Iterator[dict[str, str]]:
-    for names in record["stages"].values():
-        yield from names.values()
+def _stages_of(store: Store, key: str, findings: Findings) -> list[dict[str, str]]:
+    """The stage records that a build record names; none if its bytes are not as they were written."""
+    try:
+        data = store.read(key)
+        record = json.loads(data)
+        body = {name: value for name, value in record.items() if name != "sha256"}
+        sound = data == canonical_json(record) and record["sha256"] == sha256_of([canonical_json(body)])
+    except (FileNotFoundError, ValueError, KeyError, AttributeError):
+        sound = False
+    if not sound:
+        findings.problems.append(f"{key}: missing, or not as it was written")
+        return []
+    return [entry for names in record["stages"].values() for entry in names.values()]
 
 
 def _check_stage(store: Store, entry: dict[str, str], findings: Findings) -> set[str]:
@@ -92,7 +95,7 @@ def _check_part(store: Store, record: PartRecord, findings: Findings) -> Iterato
             yield f"{key}: missing"
             continue
         with store.open(key) as file:
-            found = sha256_of(iter(lambda: file.read(READ_BYTES), b""))  # noqa: B023: consumed at once
+            found = sha256_of(iter(partial(file.read, READ_BYTES), b""))
             size = file.tell()
         findings.bytes += size
         if size != wanted["bytes"]:

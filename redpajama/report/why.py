@@ -123,4 +123,5 @@ def _places(build: Build, doc_id: str) -> Iterator[dict[str, Any]]:
     for record in build.parts("tokens") if "tokens" in build.records else []:
         table = read_table(build.store, record.file("_lineage.parquet"), filters=[("doc_id", "=", doc_id)])
         for row in table.to_pylist():
-            yield {"shard": record.file(".bin"), **{k: row[k] for k in ("sequence", "copy", "token_offset", "n_tokens")}}
+            place = {key: row[key] for key in ("sequence", "copy", "token_offset", "n_tokens")}
+            yield {"shard": record.file(".bin"), **place}

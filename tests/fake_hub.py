@@ -1,0 +1,169 @@
+"""A web server and a Hugging Face hub on this machine, with a log of requests and, on request, bad habits.
+
+The hub's answers have the shape of the real one's (huggingface.co/docs/hub/api), as far as listing and reading a
+dataset goes; files in LFS are served from another host, as the real hub does.
+"""
+
+import hashlib
+import json
+import posixpath
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    range: str
+    token: str
+
+
+@dataclass
+class Web:
+    """Files by path. `cuts[path] = n`: the next n answers with a body end in the middle of it."""
+
+    files: dict[str, bytes]
+    cuts: dict[str, int] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    url: str = ""
+
+    def bodies(self, path: str = "") -> list[Request]:
+        """The GETs of a path so far, or of all files."""
+        return [each for each in self.requests if each.method == "GET" and each.path in ([path] if path else self.files)]
+
+    def answer(self, handler: "Handler", path: str) -> None:
+        if path not in self.files:
+            return handler.finish_with(404)
+        return handler.send_file(self.files[path], cut=self._take_cut(path) if handler.command == "GET" else False)
+
+    def _take_cut(self, path: str) -> bool:
+        left = self.cuts.get(path, 0)
+        self.cuts[path] = max(0, left - 1)
+        return left > 0
+
+
+@dataclass
+class Hub(Web):
+    """Datasets: `files` are `ORG/NAME/PATH`. Those that end in `.gz` are in LFS, at `cdn`."""
+
+    cdn: Web | None = None
+
+    @property
+    def commit(self) -> str:
+        """The head of every repository: another one when any file is another."""
+        state = [[path, hashlib.sha1(data).hexdigest()] for path, data in sorted(self.files.items())]
+        return hashlib.sha1(json.dumps(state).encode()).hexdigest()
+
+    def downloads(self) -> list[Request]:
+        """The GETs of files so far, here and at the CDN."""
+        return [each for each in self.requests if "/resolve/" in each.path] + self.cdn.bodies()
+
+    def answer(self, handler: "Handler", path: str) -> None:
+        if match := re.fullmatch(r"/api/datasets/(\w+/\w+)(?:/revision/(\w+))?", path):
+            return self._repository(handler, match[1], match[2] or "main")
+        if match := re.fullmatch(r"/api/datasets/(\w+/\w+)/(tree|paths-info)/(\w+)(?:/(.*))?", path):
+            return self._entries(handler, *match.groups())
+        if match := re.fullmatch(r"/datasets/(\w+/\w+)/resolve/(\w+)/(.+)", path):
+            return self._resolve(handler, *match.groups())
+        return handler.finish_with(404)
+
+    def _repository(self, handler: "Handler", repo: str, revision: str) -> None:
+        if revision not in ("main", self.commit) or not self._paths(repo):
+            return handler.finish_with(404, {"X-Error-Code": "RepoNotFound"})
+        return handler.send_json({"id": repo, "sha": self.commit, "private": False})
+
+    def _entries(self, handler: "Handler", repo: str, kind: str, revision: str, folder: str | None) -> None:
+        if revision != self.commit:
+            return handler.finish_with(404, {"X-Error-Code": "RevisionNotFound"})
+        if kind == "paths-info":
+            wanted = parse_qs(handler.body().decode())["paths"]
+            return handler.send_json([self._file(repo, path) for path in self._paths(repo) if path in wanted])
+        below = f"{folder.rstrip('/')}/" if folder else ""
+        paths = [path for path in self._paths(repo) if path.startswith(below)]
+        if below and not paths:
+            return handler.finish_with(404, {"X-Error-Code": "EntryNotFound"})
+        folders = {posixpath.dirname(path) for path in paths} - {"", below.rstrip("/")}
+        tree = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": each} for each in sorted(folders)]
+        return handler.send_json(tree + [self._file(repo, path) for path in paths])
+
+    def _resolve(self, handler: "Handler", repo: str, revision: str, path: str) -> None:
+        if revision != self.commit or path not in self._paths(repo):
+            return handler.finish_with(404, {"X-Error-Code": "EntryNotFound"})
+        if path.endswith(".gz"):
+            return handler.finish_with(302, {"Location": f"{self.cdn.url}/{repo}/{path}"})
+        return handler.send_file(self.files[f"{repo}/{path}"])
+
+    def _paths(self, repo: str) -> list[str]:
+        return sorted(path.removeprefix(f"{repo}/") for path in self.files if path.startswith(f"{repo}/"))
+
+    def _file(self, repo: str, path: str) -> dict:
+        data = self.files[f"{repo}/{path}"]
+        entry = {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+        if path.endswith(".gz"):
+            entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+        return entry
+
+
+class Handler(BaseHTTPRequestHandler):
+    """HTTP for a Web: ETag, HEAD, ranges with If-Range, and cut connections."""
+
+    web: Web
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        said = (self.headers.get(name, "") for name in ("Range", "Authorization"))
+        self.web.requests.append(Request(self.command, path, *said))
+        self.web.answer(self, path)
+
+    do_HEAD = do_POST = do_GET
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def finish_with(self, status: int, headers: dict[str, str] | None = None) -> None:
+        self._send(status, {"Content-Length": "0", **(headers or {})}, b"")
+
+    def send_json(self, value: object) -> None:
+        data = json.dumps(value).encode()
+        self._send(200, {"Content-Length": str(len(data)), "Content-Type": "application/json"}, data)
+
+    def send_file(self, data: bytes, cut: bool = False) -> None:
+        etag = f'"{hashlib.md5(data).hexdigest()}"'
+        status, start, headers = 200, 0, {"ETag": etag, "Accept-Ranges": "bytes"}
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if wanted and self.headers.get("If-Range", etag) == etag:
+            status, start = 206, int(wanted[1])
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        rest = data[start:]
+        self._send(status, {**headers, "Content-Length": str(len(rest))}, rest[: len(rest) // 2] if cut else rest)
+        self.close_connection = cut
+
+    def _send(self, status: int, headers: dict[str, str], data: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Requests are in `web.requests`."""
+
+
+@contextmanager
+def serve(web: Web):
+    """Serve `web` on a free port of this machine; sets and gives its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("WebHandler", (Handler,), {"web": web}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    web.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield web.url
+    finally:
+        server.shutdown()
+        server.server_close()
