@@ -72,11 +72,12 @@ def read_whole(file: RawFile, tally: Tally, max_bytes: int) -> bytes:
 
     Raises Unreadable where the file is damaged or longer than `max_bytes`.
     """
-    damaged, data = tally.skipped_bytes, bytearray()
+    damaged, data = False, bytearray()
     for chunk in decompress.chunks(file, tally):
+        damaged |= chunk is None
         if len(data) <= max_bytes:  # beyond, go on counting only
             data += chunk or b""
-    if tally.skipped_bytes > damaged:
+    if damaged:
         raise Unreadable(Reason.DAMAGED, "the compressed file is damaged")
     if len(data) > max_bytes:
         raise Unreadable(Reason.EXPANSION_LIMIT, f"more than {max_bytes:,} bytes")
@@ -388,11 +389,11 @@ def parquet_rows(file: RawFile, columns: Sequence[str], tally: Tally) -> Iterato
     with file.open() as stream:
         try:
             parquet = pq.ParquetFile(stream, buffer_size=1 << 20, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
+            names = [name for name in columns if name in parquet.schema_arrow.names] or None
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             _raise_if_io(error)
             tally.skip(0, file.bytes, _footer_problem(file), error=_first_line(error))
         else:
-            names = [name for name in columns if name in parquet.schema_arrow.names] or None
             yield from _row_groups(parquet, names, file, tally)
     decompress.consume(file, tally)
     tally.consumed_bytes -= tally.skipped_bytes - before
@@ -428,23 +429,25 @@ def _batches(
 
 
 def _rows(batch: pa.RecordBatch, first: int, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a batch; one by one only where some text is not UTF-8."""
+    """Rows of a batch; one by one only where some value cannot be had: text that is not UTF-8, an impossible date."""
     try:
         rows = batch.to_pylist()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         rows = [_row_or_error(batch, index) for index in range(batch.num_rows)]
     for number, row in enumerate(rows, first):
         tally.unit()
         if isinstance(row, UnicodeDecodeError):
             tally.quarantine("", Reason.INVALID_UTF8, bytes(row.object), row=number, error=str(row))
+        elif isinstance(row, Exception):
+            tally.quarantine("", Reason.INVALID_RECORD, row=number, error=_first_line(row))
         else:
             yield number, row
 
 
-def _row_or_error(batch: pa.RecordBatch, index: int) -> dict[str, Any] | UnicodeDecodeError:
+def _row_or_error(batch: pa.RecordBatch, index: int) -> dict[str, Any] | Exception:
     try:
         return batch.slice(index, 1).to_pylist()[0]
-    except UnicodeDecodeError as error:
+    except (ValueError, OverflowError) as error:
         return error
 
 
@@ -473,7 +476,7 @@ def _footer_problem(file: RawFile) -> Reason:
 
 def _raise_if_io(error: Exception) -> None:
     """Arrow reports damaged pages as a bare OSError; one with an errno or of a subclass is a failure to read."""
-    is_damage = isinstance(error, pa.ArrowException | Unreadable) or (type(error) is OSError and error.errno is None)
+    is_damage = isinstance(error, pa.ArrowException | ValueError) or (type(error) is OSError and error.errno is None)
     if not is_damage:
         raise error
 

@@ -9,7 +9,6 @@ and the job ends; the driver reads the state and chooses message and exit status
 """
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -291,9 +290,3 @@ def pack(table: pa.Table) -> bytes:
 def unpack(data: bytes) -> pa.Table:
     """The table that `pack` made."""
     return pa.ipc.open_stream(data).read_all()
-
-
-def environment() -> dict[str, str]:
-    """What the driver sets before it starts workers: one thread in every library's own pool."""
-    pools = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"]
-    return {**dict.fromkeys(pools, "1"), "TOKENIZERS_PARALLELISM": "false", "ARROW_IO_THREADS": "1"} | dict(os.environ)

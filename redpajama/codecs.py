@@ -175,7 +175,7 @@ def proven_end(window: Window, start: int, steps: Iterable[tuple[int, bytes]]) -
     with wrong text. So the decoded bytes are encoded again, as zlib would: where that gives the same raw bytes, these
     are sound. What is told is the start of the damaged deflate block (16,383 symbols, some 100 kB of text).
     """
-    content = _gzip_content(window, start)
+    content = best = _gzip_content(window, start)
     for level in (6, 9, 1, 2, 3, 4, 5, 7, 8):
         encoder, at = zlib.compressobj(level, zlib.DEFLATED, -15), content
         encoded = (encoder.compress(data) for _, data in steps)
@@ -183,9 +183,8 @@ def proven_end(window: Window, start: int, steps: Iterable[tuple[int, bytes]]) -
             if part != window.read(at, len(part)):
                 break
             at += len(part)
-        if at > content:
-            return at
-    return start
+        best = max(best, at)
+    return best if best > content else start
 
 
 def _need(window: Window, at: int, count: int, magic: bytes = b"") -> bytes:

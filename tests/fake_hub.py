@@ -25,7 +25,7 @@ class Request(NamedTuple):
 
 @dataclass
 class Web:
-    """Files by path. `cuts[path] = n`: the next n answers with a body end in the middle of it."""
+    """Files by path, without the `/` in front. `cuts[path] = n`: the next n answers with a body end in the middle of it."""
 
     files: dict[str, bytes]
     cuts: dict[str, int] = field(default_factory=dict)
@@ -64,11 +64,11 @@ class Hub(Web):
         return [each for each in self.requests if "/resolve/" in each.path] + self.cdn.bodies()
 
     def answer(self, handler: "Handler", path: str) -> None:
-        if match := re.fullmatch(r"/api/datasets/(\w+/\w+)(?:/revision/(\w+))?", path):
+        if match := re.fullmatch(r"api/datasets/(\w+/\w+)(?:/revision/(\w+))?", path):
             return self._repository(handler, match[1], match[2] or "main")
-        if match := re.fullmatch(r"/api/datasets/(\w+/\w+)/(tree|paths-info)/(\w+)(?:/(.*))?", path):
+        if match := re.fullmatch(r"api/datasets/(\w+/\w+)/(tree|paths-info)/(\w+)(?:/(.*))?", path):
             return self._entries(handler, *match.groups())
-        if match := re.fullmatch(r"/datasets/(\w+/\w+)/resolve/(\w+)/(.+)", path):
+        if match := re.fullmatch(r"datasets/(\w+/\w+)/resolve/(\w+)/(.+)", path):
             return self._resolve(handler, *match.groups())
         return handler.finish_with(404)
 
@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path = unquote(urlsplit(self.path).path).lstrip("/")
         said = (self.headers.get(name, "") for name in ("Range", "Authorization"))
         self.web.requests.append(Request(self.command, path, *said))
         self.web.answer(self, path)

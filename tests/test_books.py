@@ -100,9 +100,9 @@ def test_the_whole_sample_of_gutenberg_is_read():
     assert (tally.read, len(documents)) == (39, 28)
     assert tally.dropped == {Reason.WRONG_SUFFIX: 10, Reason.NO_BOOK_TEXT: 1}  # .htm, .yaml, .tex; a listing of files
     assert len({document.doc_id for document in documents}) == 28
-    assert {document.meta["gutenberg_id"] for document in documents} == set(
-        "11 46 84 98 174 1342 1661 2701 3261 14881 15122 16215".split()
-    )
+    assert sorted({int(document.meta["gutenberg_id"]) for document in documents}) == [
+        *(11, 46, 84, 98, 174, 1342, 1661, 2701, 3261, 14881, 15122, 16215),
+    ]
     assert all(document.meta["url"].endswith(f"/{document.meta['gutenberg_id']}") for document in documents)
     assert all(document.meta["release_date"] for document in documents)
 
@@ -154,24 +154,21 @@ def test_encodings_are_found(tmp_path, encoded, expected):
 
 
 @pytest.mark.parametrize(
-    ("markers", "text"),
+    "markers",
     [
-        ("***START OF THE PROJECT GUTENBERG EBOOK A LONG\nTITLE***\n{}\n***END OF THE PROJECT GUTENBERG EBOOK A", "Text."),
-        ("*** START OF THE PROJECT GUTENBERG EBOOK M*A*S*H ***\n{}\n*** END OF THE PROJECT GUTENBERG EBOOK M", "Text."),
-        ("*** START OF THIS PROJECT GUTENBERG ETEXT ***\n{}\n\nEnd of Project Gutenberg's Book, by A\nAuthor\n", "Text."),
-        ("*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n{}\n\nEnd of The Project Gutenberg", "Text."),
-        ("*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.10/04/01*END*\n{}", "Text."),
-        (
-            "*** START OF THE PROJECT GUTENBERG EBOOK, A ***\n{}\n***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN",
-            "Text.",
-        ),
-        ("*** START OF THE PROJECT GUTENBERG EBOOK A ***\n{}", "Text."),
+        "***START OF THE PROJECT GUTENBERG EBOOK A LONG\nTITLE***\n{}\n***END OF THE PROJECT GUTENBERG EBOOK A",
+        "*** START OF THE PROJECT GUTENBERG EBOOK M*A*S*H ***\n{}\n*** END OF THE PROJECT GUTENBERG EBOOK M",
+        "*** START OF THIS PROJECT GUTENBERG ETEXT ***\n{}\n\nEnd of Project Gutenberg's Book, by A\nAuthor\n",
+        "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n{}\n\nEnd of The Project Gutenberg",
+        "*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.10/04/01*END*\n{}",
+        "*** START OF THE PROJECT GUTENBERG EBOOK, A ***\n{}\n***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN",
+        "*** START OF THE PROJECT GUTENBERG EBOOK A ***\n{}",
     ],
 )
-def test_markers_of_all_ages_are_known(markers, text):
-    filler = "word " * 500
-    found = books.split_boilerplate("Head.\n" + markers.format(f"{filler}\n{text}"))
-    assert found.text == f"{filler}\n{text}"
+def test_markers_of_all_ages_are_known(markers):
+    text = "word " * 500 + "\nText."
+    found = books.split_boilerplate("Head.\n" + markers.format(text))
+    assert found.text == text
     assert found.head.startswith("Head.")
 
 
@@ -279,7 +276,8 @@ def test_reading_books3_raises(tmp_path):
         ("1342.zip", b"PK", {Reason.WRONG_SUFFIX: 1}),
         ("1.txt", b"", {Reason.NO_BOOK_TEXT: 1}),
         ("1.txt", b"PK\3\4" + bytes(500), {Reason.NO_BOOK_TEXT: 1}),
-        ("1.txt", book().encode() + b"\0", None),
+        ("1.txt", book().encode() + b"\0", {}),
+        ("1.txt", book().replace("Café", "Caf\0").encode(), {Reason.DAMAGED: 1}),
         ("1.txt", book().replace("CHAPTER I\n\nCafé.", "").encode(), {Reason.NO_BOOK_TEXT: 1}),
         ("1.txt", "\ufeff".encode("utf-16-le") + b"x", {Reason.UNDECODABLE: 1}),
         ("1.txt.gz", gzip.compress(book().encode())[:-20], {Reason.DAMAGED: 1}),
@@ -289,8 +287,8 @@ def test_reading_books3_raises(tmp_path):
 )
 def test_what_is_no_book_is_on_record(tmp_path, name, data, verdict):
     documents, tally = read_bytes(tmp_path, data, name)
-    assert {**tally.dropped, **tally.quarantined} == (verdict or {})
-    assert len(documents) == (verdict is None)
+    assert {**tally.dropped, **tally.quarantined} == verdict
+    assert len(documents) == (not verdict)
 
 
 def test_a_compressed_book_is_read(tmp_path):

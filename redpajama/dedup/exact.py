@@ -18,7 +18,7 @@ from redpajama.stages import Build, Regroup, Result, fingerprint, partitioned, v
 from redpajama.verdicts import VERDICT_SCHEMA, living, write_verdicts
 
 VERSION = 1
-PARTITION_ROWS = 4_000_000  # about 400 MB of rows in a reducer
+PARTITION_ROWS = 1_000_000  # about 120 MB of rows in a reducer, and as much again to sort them
 
 ROWS = pa.schema(
     [

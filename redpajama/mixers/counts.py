@@ -4,14 +4,12 @@
 `candidates` joins counts and verdicts: ids of living documents in the order in which a partial epoch takes them.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from redpajama.artifacts import Outputs, Part, PartRecord
-from redpajama.columns import TableWriter, read_batches, read_table, write_table
+from redpajama.columns import TableWriter, read_batches, write_table
 from redpajama.mixers.budget import histogram, selection_hash
 from redpajama.records import Reason
 from redpajama.stages import Build, Result, Step, fingerprint, versions
@@ -66,17 +64,18 @@ def choose(build: Build, part: Part, outputs: Outputs) -> Result:
     """Counts minus verdicts -> (selection hash, id, tokens with end of document), sorted, and their histogram."""
     counts = _record(build.parts("counts", part.name), part.spec["counts"])
     documents = _record(build.parts("documents", part.name), part.spec["documents"])
-    table = read_table(build.store, counts.file(".parquet"))
-    removed = pc.is_in(table.column("doc_id"), value_set=removed_ids(build, verdict_stages(build), documents))
-    living = table.filter(pc.invert(removed))
-    countable = living.filter(pc.greater(living.column("n_tokens"), 0))
-    rows = _candidates(countable, build.manifest.seed)
+    removed = removed_ids(build, verdict_stages(build), documents)
+    read, tables = 0, [CANDIDATES.empty_table()]
+    for batch in read_batches(build.store, counts.file(".parquet")):
+        living = batch.filter(pc.invert(pc.is_in(batch.column("doc_id"), value_set=removed)))
+        read += living.num_rows
+        tables.append(_candidates(living.filter(pc.greater(living.column("n_tokens"), 0)), build.manifest.seed))
+    rows = pa.concat_tables(tables).sort_by([("hash", "ascending"), ("doc_id", "ascending")])
     write_table(outputs.file(".parquet"), rows)
     mass = histogram(rows.column("hash").to_numpy(), rows.column("n_tokens").to_numpy())
-    _write_histogram(outputs.file(".histogram"), mass)
-    empty = living.num_rows - countable.num_rows
-    dropped = {Reason.NO_TOKENS: empty} if empty else {}
-    counted = {"read": living.num_rows, "kept": rows.num_rows, "dropped": dropped, "tokens": int(mass.sum())}
+    outputs.file(".histogram").write_bytes(mass.astype("<i8").tobytes())
+    dropped = {Reason.NO_TOKENS: read - rows.num_rows} if read > rows.num_rows else {}
+    counted = {"read": read, "kept": rows.num_rows, "dropped": dropped, "tokens": int(mass.sum())}
     return [part.spec["counts"], part.spec["documents"]], counted
 
 
@@ -84,16 +83,10 @@ def _record(records: list[PartRecord], stem: str) -> PartRecord:
     return next(record for record in records if record.stem == stem)
 
 
-def _candidates(table: pa.Table, seed: int) -> pa.Table:
-    ids = table.column("doc_id").to_pylist()
-    hashes = pa.array([selection_hash(seed, doc_id) for doc_id in ids], pa.uint64())
-    with_end = pc.add(table.column("n_tokens"), 1).combine_chunks()
-    rows = pa.table([hashes, table.column("doc_id").combine_chunks(), with_end], schema=CANDIDATES)
-    return rows.sort_by([("hash", "ascending"), ("doc_id", "ascending")])
-
-
-def _write_histogram(path: Path, mass: np.ndarray) -> None:
-    path.write_bytes(mass.astype("<i8").tobytes())
+def _candidates(counts: pa.RecordBatch, seed: int) -> pa.Table:
+    ids = counts.column("doc_id")
+    hashes = pa.array([selection_hash(seed, doc_id) for doc_id in ids.to_pylist()], pa.uint64())
+    return pa.table([hashes, ids, pc.add(counts.column("n_tokens"), 1)], schema=CANDIDATES)
 
 
 def read_histogram(data: bytes) -> np.ndarray:

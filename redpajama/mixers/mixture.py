@@ -20,6 +20,7 @@ from redpajama.mixers import budget
 from redpajama.mixers.budget import BUCKET_BITS, BudgetError, Cut, Slice
 from redpajama.mixers.counts import read_histogram
 from redpajama.stages import Build, Regroup, Result, Step, fingerprint, partitioned, versions
+from redpajama.verdicts import removed_ids, verdict_stages
 
 VERSION = 1
 
@@ -117,7 +118,7 @@ def plan_split(build: Build) -> list[Part]:
             candidates.id.rpartition("/")[0].rpartition("-")[0],
             stamp,
             [candidates.sha256, table.sha256, count],
-            {"candidates": candidates.stem, "documents": candidates.inputs[1], "partitions": count},
+            {"counts": candidates.inputs[0], "documents": candidates.inputs[1], "partitions": count},
             candidates.counts["tokens"],
         )
         for candidates in build.parts("candidates")
@@ -128,43 +129,44 @@ def split(build: Build, part: Part) -> Iterator[tuple[int, pa.Table]]:
     """The copies of one part's documents, dealt out by order key."""
     row = read_budget(build)[part.name]
     cut = Cut(row["epochs"], row["cut_hash"], row["cut_doc_id"])
-    candidates = next(r for r in build.parts("candidates", part.name) if r.stem == part.spec["candidates"])
-    documents = next(r for r in build.parts("documents", part.name) if r.stem == part.spec["documents"])
-    chosen = _chosen(read_table(build.store, candidates.file(".parquet")), cut)
+    counts, documents = (
+        next(record for record in build.parts(stage, part.name) if record.stem == part.spec[stage])
+        for stage in ("counts", "documents")
+    )
+    tokens = read_table(build.store, counts.file(".parquet"), ["n_tokens"]).column("n_tokens").to_numpy()
+    removed = removed_ids(build, verdict_stages(build), documents)
+    start, count = 0, part.spec["partitions"]
     for batch in read_batches(build.store, documents.file(".parquet"), ["doc_id", "text", "source", "meta"]):
-        if rows := _copies(batch, chosen, documents.id, build.manifest.seed):
-            table = pa.table(rows, schema=ROWS)
-            keys = table.column("order").to_pylist()
-            count = part.spec["partitions"]
-            yield from partitioned(table, np.array([budget.partition_of(key, count) for key in keys]), count)
+        own = tokens[start : start + batch.num_rows]  # counts stand in the order of the documents
+        start += batch.num_rows
+        alive = pc.invert(pc.is_in(batch.column("doc_id"), value_set=removed)).to_numpy(zero_copy_only=False)
+        table = _copies(batch, own, alive & (own > 0), cut, documents.id, build.manifest.seed)
+        keys = table.column("order").to_pylist()
+        yield from partitioned(table, np.array([budget.partition_of(key, count) for key in keys], np.int64), count)
 
 
-def _chosen(candidates: pa.Table, cut: Cut) -> dict[str, tuple[int, int]]:
-    """{id: (copies, tokens)} of the documents that are in the mixture."""
-    ids = candidates.column("doc_id").to_pylist()
-    counts = budget.copies_of(candidates.column("hash").to_numpy(), ids, cut)
-    tokens = candidates.column("n_tokens").to_pylist()
-    return {ids[row]: (int(counts[row]), tokens[row]) for row in np.flatnonzero(counts)}
-
-
-def _copies(batch: pa.RecordBatch, chosen: dict[str, tuple[int, int]], part: str, seed: int) -> list[list] | None:
-    """Columns of ROWS for every copy of every chosen document of a batch."""
+def _copies(
+    batch: pa.RecordBatch, tokens: np.ndarray, drawable: np.ndarray, cut: Cut, part: str, seed: int
+) -> pa.Table:
+    """ROWS for every copy of every document of a batch that the cut takes."""
     ids = batch.column("doc_id").to_pylist()
-    picked = [(row, copy) for row, doc_id in enumerate(ids) for copy in range(chosen.get(doc_id, (0, 0))[0])]
-    if not picked:
-        return None
-    index = pa.array([row for row, _ in picked])
-    names = [ids[row] for row, _ in picked]
-    return [
-        pa.array([budget.order_key(seed, ids[row], copy) for row, copy in picked], pa.uint64()),
-        pa.array(names, pa.string()),
-        pa.array([copy for _, copy in picked], pa.int32()),
-        batch.column("source").take(index),
-        pa.array([part] * len(picked), pa.string()),
-        pa.array([chosen[name][1] for name in names], pa.int64()),
-        batch.column("text").take(index),
-        batch.column("meta").take(index),
+    hashes = np.array([budget.selection_hash(seed, doc_id) for doc_id in ids], np.uint64)
+    times = np.where(drawable, budget.copies_of(hashes, ids, cut), 0)
+    rows = np.repeat(np.arange(len(ids)), times)
+    copies = np.concatenate([np.arange(n, dtype=np.int32) for n in times]) if len(rows) else np.empty(0, np.int32)
+    order = [budget.order_key(seed, ids[row], int(copy)) for row, copy in zip(rows, copies, strict=True)]
+    taken = batch.take(pa.array(rows))
+    columns = [
+        pa.array(order, pa.uint64()),
+        taken.column("doc_id"),
+        pa.array(copies),
+        taken.column("source"),
+        pa.array([part] * len(rows), pa.string()),
+        pa.array(tokens[rows] + 1),
+        taken.column("text"),
+        taken.column("meta"),
     ]
+    return pa.table(columns, schema=ROWS)
 
 
 def plan_reduce(build: Build) -> list[Part]:

@@ -135,8 +135,10 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
     number = pg19_number(path, name["stem"], book, catalog)
     meta = pg19_meta(number, catalog) if number else gutenberg_meta(book.head, path)
     key = f"pg19-{number}" if number else gutenberg_key(file.url, meta["gutenberg_id"])
-    if not (number or book.head) or "\0" in text or not book.text:
+    if not (number or book.head) or not book.text:
         tally.drop(f"{source}/{key}", Reason.NO_BOOK_TEXT)
+    elif "\0" in book.text:
+        tally.quarantine(f"{source}/{key}", Reason.DAMAGED, error="zero bytes in the text")
     else:
         yield Document(f"{source}/{key}", book.text, {**meta, "encoding": encoding, "source": "books"})
 

@@ -15,7 +15,7 @@ Output
 Differs from RedPajama-1T
     It ran Hugging Face's `wikipedia` script, which leaves the names of the categories as lines at the end of an
     article, links to other languages in old dumps, runs of blank lines, and now and then a `<ref>`; and which keeps
-    disambiguation pages (here dropped; `keep_disambiguation`). Local names of files and categories come from the dump, not from a table alone.
+    disambiguation pages (here dropped; `keep_disambiguation`). The dump's own names of files and categories count too.
     Stubs of bots and other near-duplicates (9.6 % of its documents) are left to quality and dedup.
 """
 
@@ -75,7 +75,7 @@ MAGIC_WORD = re.compile(r"__[^\W\d]+?__")
 OTHER_LANGUAGE = re.compile(
     r"(?!(?:doi|isbn|issn|pmid|rfc|www|wp|wikt|s|w|d|c):)(?:[a-z]{2,3}|simple|[a-z]{2,3}-[a-z-]{2,10}):\s*\S"
 )
-MAX_PARSING_COST = 50_000_000  # see parsing_cost; of 700 real pages none exceeds a tenth, at the limit it is seconds
+MAX_PARSING_COST = 20_000_000  # see parsing_cost; 1,146 real pages reach 950,000, the limit is 5 seconds
 VOID_TAGS = frozenset("br hr img li dd dt references wbr p section td th tr".split())  # noqa: SIM905
 
 
@@ -292,7 +292,8 @@ def _unclosed_tags(text: str) -> int:
     for slash, name in re.findall(r"<(/?)(\w+)(?:[^<>]*[^<>/])?>", text):
         name = name.lower()
         depths[name] = max(0, depths.get(name, 0) - 1) if slash else depths.get(name, 0) + 1
-    return sum(depth for name, depth in depths.items() if name not in VOID_TAGS)
+    unquoted = sum(tag.count('"') % 2 + tag.count("'") % 2 for tag in re.findall(r"<\w[^<>]*>", text))
+    return unquoted + sum(depth for name, depth in depths.items() if name not in VOID_TAGS)
 
 
 def links_to_hide(wiki: Wiki) -> re.Pattern[str]:
