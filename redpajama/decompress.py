@@ -183,7 +183,7 @@ class Held:
         self.total += len(data)
 
     def release(self, keep: int = 0, before: int = sys.maxsize) -> list[Piece]:
-        """The oldest steps as one piece, or none: `keep` bytes stay at least, and what needs raw bytes past `before`."""
+        """The oldest steps as one piece, or none; at least `keep` bytes stay, and steps that end after `before`."""
         end, parts = 0, []
         while self.steps and self.size - len(self.steps[0][1]) >= keep and self.steps[0][0] <= before:
             end, data = self.steps.popleft()

@@ -109,7 +109,9 @@ class Transfer:
 
     def is_done(self) -> bool:
         """Is the whole file here, in the version that was listed?"""
-        return bool(self.state) and self.target.is_file() and self.target.stat().st_size == self.state["bytes"]
+        if not self.etag or not self.state or not self.target.is_file():
+            return False
+        return self.target.stat().st_size == self.state["bytes"]
 
     def offset(self) -> int:
         """Bytes of the part so far."""
@@ -204,7 +206,7 @@ def _request(method: str, url: str, headers: dict[str, str], token: str = "") ->
     except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
         raise InputError(f"{url}: {error}") from None
     except requests.exceptions.RequestException as error:
-        raise Again(f"{type(error).__name__}: {error}") from None
+        raise Again(_cause(error)) from None
 
 
 def _check_status(response: "Response", url: str) -> None:
@@ -235,4 +237,11 @@ def _body(response: "Response") -> Iterator[bytes]:
     try:
         yield from response.raw.stream(CHUNK_BYTES, decode_content=False)
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        raise Again(f"{type(error).__name__}: {error}") from None
+        raise Again(_cause(error)) from None
+
+
+def _cause(error: BaseException) -> str:
+    """What happened at the bottom of a library's chain of exceptions."""
+    while error.__context__:
+        error = error.__context__
+    return " ".join(f"{error or type(error).__name__}".split())

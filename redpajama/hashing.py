@@ -53,4 +53,5 @@ def normal_text_digest(text: str) -> bytes:
 
     Case and punctuation count. NFC of assigned characters never changes (Unicode stability policy, UAX 15).
     """
-    return text_digest(" ".join(unicodedata.normalize("NFC", text).split()))
+    normal = text if text.isascii() else unicodedata.normalize("NFC", text)
+    return text_digest(" ".join(normal.split()))

@@ -6,6 +6,7 @@ Credentials and options are the libraries' own: AWS_* and FSSPEC_S3_* for s3fs, 
 HF_TOKEN and HF_ENDPOINT for the hub, proxies from the environment.
 """
 
+import functools
 import glob
 import itertools
 import json
@@ -13,6 +14,7 @@ import os
 import posixpath
 import re
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from redpajama.download import InputError, download, look_up, write_atomically
 
 READ_BYTES = 1 << 20
 PARALLEL_LISTINGS = 8  # requests under way while inputs are listed
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,8 @@ def list_store(pattern: str, scheme: str) -> Iterator[Listed]:
             for folder in _store_matches(store, pattern.rstrip("/"), "directory"):
                 tree = f"{scheme}://{folder}/"
                 for path, info in store.find(folder, detail=True).items():
-                    if info["type"] == "file" and ".git" not in path.split("/"):
+                    is_file = info["type"] == "file" and not path.endswith("/")  # as some tools mark a folder
+                    if is_file and ".git" not in path.split("/"):
                         yield _stored(scheme, path, info, tree)
         else:
             for path, info in _store_matches(store, pattern, "file").items():
@@ -266,6 +270,16 @@ def hub_endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
+@functools.cache
+def _commit(endpoint: str, repo: str, kind: str, revision: str) -> str:
+    """The hash of a revision, asked once in a run: all patterns of a repository see the same files."""
+    from huggingface_hub import HfApi
+
+    if re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    return HfApi(endpoint=endpoint).repo_info(repo, repo_type=kind, revision=unquote(revision) or None).sha or ""
+
+
 def list_hub(pattern: str) -> Iterator[Listed]:
     """Files of a repository on the hub; the path, and the URL if it names no revision, get the commit's hash."""
     from huggingface_hub import HfApi, errors
@@ -274,9 +288,8 @@ def list_hub(pattern: str) -> Iterator[Listed]:
     api = HfApi(endpoint=hub_endpoint())
     where = {"repo_id": wanted.repo, "repo_type": wanted.kind.rstrip("s/") or "model"}
     try:
-        commit = wanted.revision
-        if not re.fullmatch("[0-9a-f]{40}", commit):
-            commit = api.repo_info(**where, revision=unquote(commit) or None).sha
+        with _ONE_AT_A_TIME:
+            commit = _commit(hub_endpoint(), where["repo_id"], where["repo_type"], wanted.revision)
         for file, tree in _hub_matches(api, {**where, "revision": commit}, wanted.path):
             shown = wanted.revision or commit
             etag = file.lfs.sha256 if file.lfs else file.blob_id

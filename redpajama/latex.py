@@ -18,12 +18,10 @@ MAX_PASSES = 5  # macros may use macros
 MAX_GROWTH = 2  # times its length that a text may grow by expansion
 
 _TOKEN = re.compile(
-    r"\\begin\s*\{(?P<environment>verbatim\*?|Verbatim\*?|lstlisting|minted|filecontents\*?|comment)\}"
-    r"|\\(?:verb|lstinline)\*?(?P<fence>[^\sA-Za-z*{\[\\])"
-    r"|\\(?:url|path|nolinkurl|href)\s*\{(?P<url>[^{}\n]*)\}"
-    r"|\\(?:[A-Za-z@]+|.)"
-    r"|(?P<percent>%)",
-    re.DOTALL,
+    r"\\(?:begin\s*\{(?P<environment>verbatim\*?|Verbatim\*?|lstlisting|minted|filecontents\*?|comment)\}"
+    r"|(?:verb|lstinline)\*?(?P<fence>[^\sA-Za-z*{\[\\])"
+    r"|(?:url|path|nolinkurl|href)\s*\{(?P<url>[^{}\n]*)\}"
+    r"|[\\%])|%"
 )
 _IFFALSE = re.compile(
     r"\\iffalse(?![A-Za-z@])(?P<false>(?:(?!\\(?:if|fi(?![A-Za-z@])|else(?![A-Za-z@]))).){0,100000}+)"
@@ -91,7 +89,7 @@ def split_pieces(text: str) -> Iterator[Piece]:
 
 def _special(text: str, match: re.Match[str], unclosed: set[str]) -> tuple[str, int]:
     """(kind, end) of what begins at a token; kind "" for ordinary text."""
-    if match["percent"]:
+    if match[0] == "%":
         end = text.find("\n", match.end())
         return "comment", end if end >= 0 else len(text)
     if match["url"] is not None:
@@ -157,25 +155,25 @@ def is_tex_name(name: str) -> bool:
 
 
 def choose_main(texts: Mapping[str, str], toplevel: frozenset[str] = frozenset()) -> str | None:
-    """The file to start from; `texts` are {name: text without comments}, `toplevel` what 00README names.
+    """The file to start from, of {name: text}; `toplevel` are the names that 00README gives.
 
     Complete documents come first, then other TeX files; among equals: named toplevel, then ms, main or paper, then
     nearer to the root, then longer, then by name.
     """
 
     def rank(name: str) -> tuple[bool, bool, bool, bool, int, int, str]:
-        text = texts[name]
+        text = strip_comments(texts[name])
         complete = bool(_CLASS.search(text) and _BEGIN.search(text))
         begins = bool(_CLASS.search(text) or _BEGIN.search(text) or _PLAIN_END.search(text[-1000:].rstrip()))
-        stem = posixpath.splitext(posixpath.basename(name))[0].lower()
-        usual = stem in MAIN_STEMS
+        usual = posixpath.splitext(posixpath.basename(name))[0].lower() in MAIN_STEMS
         return not complete, not begins, name not in toplevel, not usual, name.count("/"), -len(text), name
 
-    return min(filter(is_tex_name, texts), key=rank, default=None)
+    names = list(filter(is_tex_name, texts))
+    return min(names, key=rank) if len(names) > 1 else next(iter(names), None)
 
 
 def merge_inputs(main: str, texts: Mapping[str, str]) -> tuple[str, list[str]]:
-    """(the main file with its inputs in their places, the names used, main first).
+    """(the main file with its inputs in their places and without comments, the names used, main first).
 
     Looked up among `texts` only: from the main file's folder, the including file's, the root; with `.tex` first.
     A file is merged where it is input first. What is not found stays as the command.
@@ -192,7 +190,7 @@ def merge_inputs(main: str, texts: Mapping[str, str]) -> tuple[str, list[str]]:
             used.append(target)
             return _part_of_document(insert(target, depth + 1))
 
-        pieces = split_pieces(texts[name])
+        pieces = split_pieces(strip_comments(texts[name]))
         return "".join(_INPUT.sub(replace, piece) if kind == "text" else piece for kind, piece in pieces)
 
     return insert(main, 0), used
@@ -336,7 +334,7 @@ def _abstract(text: str) -> str:
     if begin >= 0:
         end = text.find("\\end{abstract}", begin)
         return text[begin : end + len("\\end{abstract}")] if end >= 0 else ""
-    command = re.search(r"\\abstract\s*(?=\{)", text)
+    command = re.search(r"\\[Aa]bstract\s*(?=\{)", text)
     end = balanced_end(text, command.end(), 20_000) if command else None
     return text[command.start() : end] if command and end else ""
 

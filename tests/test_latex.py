@@ -45,21 +45,23 @@ def test_pieces_are_the_text():
 # ---- main file and inputs
 
 DOCUMENT = "\\documentclass{article}\\begin{document}%s\\end{document}"
+EMPTY = DOCUMENT % ""
 
 
 @pytest.mark.parametrize(
     ("texts", "toplevel", "expected"),
     [
-        ({"a.tex": "\\section{A}", "z.tex": DOCUMENT}, (), "z.tex"),
-        ({"a.tex": DOCUMENT, "b.tex": DOCUMENT + "longer"}, (), "b.tex"),
-        ({"a.tex": DOCUMENT, "b.tex": DOCUMENT}, (), "a.tex"),
-        ({"a.tex": DOCUMENT + "longer", "ms.tex": DOCUMENT}, (), "ms.tex"),
-        ({"old/main.tex": DOCUMENT + "longer", "main.tex": DOCUMENT}, (), "main.tex"),
-        ({"ms.tex": DOCUMENT, "b.tex": DOCUMENT}, ("b.tex",), "b.tex"),
-        ({"ms.tex": "text only", "b.tex": DOCUMENT}, ("ms.tex",), "b.tex"),
+        ({"a.tex": "\\section{A}", "z.tex": EMPTY}, (), "z.tex"),
+        ({"a.tex": EMPTY, "b.tex": EMPTY + "longer"}, (), "b.tex"),
+        ({"a.tex": EMPTY, "b.tex": EMPTY}, (), "a.tex"),
+        ({"a.tex": EMPTY + "longer", "ms.tex": EMPTY}, (), "ms.tex"),
+        ({"old/main.tex": EMPTY + "longer", "main.tex": EMPTY}, (), "main.tex"),
+        ({"ms.tex": EMPTY, "b.tex": EMPTY}, ("b.tex",), "b.tex"),
+        ({"ms.tex": "text only", "b.tex": EMPTY}, ("ms.tex",), "b.tex"),
+        ({"a.tex": "%" + EMPTY, "b.tex": "\\section{B}"}, (), "b.tex"),
         ({"a.tex": "\\documentstyle{article}\\begin{document}"}, (), "a.tex"),
         ({"a.tex": "\\input b", "b.tex": "plain TeX, as long as \\bye"}, (), "b.tex"),
-        ({"figure.sty": DOCUMENT, "readme": DOCUMENT}, (), None),
+        ({"figure.sty": EMPTY, "readme": EMPTY}, (), None),
         ({}, (), None),
     ],
 )
@@ -222,6 +224,11 @@ def test_a_paper_keeps_its_abstract_and_body():
 )
 def test_front_and_back_matter_are_cut(body, expected):
     assert latex.clean(DOCUMENT % body) == expected
+
+
+def test_an_abstract_in_the_preamble_is_kept():
+    text = "\\documentclass{jss}\\Abstract{About it.}\\begin{document}\\section{One} x\\end{document}"
+    assert latex.clean(text) == "\\Abstract{About it.}\n\n\\section{One} x"
 
 
 def test_a_fragment_without_a_document_is_cleaned_too():

@@ -51,6 +51,7 @@ MAX_EXPANDED_BYTES = 500 << 20  # of one e-print, all its files together
 MAX_RATIO = 250  # of expanded to downloaded bytes, beyond the first 64 MiB
 MAX_TEX_BYTES = 16 << 20  # of one TeX file
 
+HEAD_BYTES = 1 << 20  # enough to tell what a file is
 PDF = b"%PDF-"
 WITHDRAWN = "%auto-ignore"
 _BULK_NAME = re.compile(r"arXiv_src_\d{4}_\d{3}\.tar")
@@ -101,7 +102,7 @@ def read_file(file: RawFile, source: str, tally: Tally) -> Iterator[Document]:
     """A bulk tar, or one e-print."""
     name = file.url.partition("?")[0].rpartition("/")[2]
     with file.open() as stream:
-        head = stream.read(decompress.READ_BYTES)
+        head = stream.read(HEAD_BYTES)
     if _BULK_NAME.match(name) or (is_tar(head) and _is_bulk(head)):
         yield from read_bulk(file, source, tally)
         return
@@ -242,7 +243,7 @@ def build_document(
 
 
 def decode_all(members: Sequence[Member]) -> tuple[dict[str, str], dict[str, str]]:
-    """({name: text without comments}, {name: encoding}) of the files that are text.
+    """({name: text}, {name: encoding}) of the files that are text.
 
     Files that arXiv's own machinery ignores (`%auto-ignore`) are left out, unless there is no other TeX file.
     """
@@ -254,7 +255,7 @@ def decode_all(members: Sequence[Member]) -> tuple[dict[str, str], dict[str, str
     ignored = [name for name in texts if texts[name].lstrip().startswith(WITHDRAWN) and latex.is_tex_name(name)]
     if len(ignored) < sum(map(latex.is_tex_name, texts)):
         texts = {name: text for name, text in texts.items() if name not in ignored}
-    return {name: latex.strip_comments(text) for name, text in texts.items()}, encodings
+    return texts, encodings
 
 
 def decode(data: bytes) -> tuple[str, str]:

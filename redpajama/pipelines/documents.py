@@ -104,9 +104,10 @@ def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
     files = [RawFile(**file) for file in part.spec["files"]]
     tally = Tally()
     with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
-        for document in once(module.read(files, module.Options(**source.options), source.name, tally), tally):
-            writer.add_document(document)
-            ledger.drain(tally)
+        for document, digest in once(module.read(files, module.Options(**source.options), source.name, tally), tally):
+            writer.add_document(document, digest)
+            if tally.rows:
+                ledger.drain(tally)
         ledger.drain(tally)
     size = sum(file.bytes for file in files)
     if tally.consumed_bytes + tally.skipped_bytes != size:
@@ -116,16 +117,19 @@ def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
     return inputs, {**tally.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
 
 
-def once(documents: Iterator[Document], tally: Tally) -> Iterator[Document]:
-    """Each id once in a part: a later record of the same id is dropped, by name."""
+def once(documents: Iterator[Document], tally: Tally) -> Iterator[tuple[Document, bytes]]:
+    """Each id once in a part, with the digest of its text: a later record of the same id is dropped, by name."""
     seen: dict[int, int] = {}  # 64 bits of the id -> of the text: about 170 bytes a document
     for document in documents:
-        digest = int.from_bytes(normal_text_digest(document.text)[:8], "big")
-        if (before := seen.setdefault(draw(0, document.doc_id), digest)) is digest:
-            tally.keep()
-            yield document
+        digest = normal_text_digest(document.text)
+        key, text = draw(0, document.doc_id), int.from_bytes(digest[:8], "big")
+        if key in seen:
+            same = seen[key] == text
+            tally.drop(document.doc_id, Reason.REPEATED_RECORD if same else Reason.DUPLICATE_ID)
         else:
-            tally.drop(document.doc_id, Reason.REPEATED_RECORD if before == digest else Reason.DUPLICATE_ID)
+            seen[key] = text
+            tally.keep()
+            yield document, digest
 
 
 class DocumentWriter(TableWriter):
@@ -136,11 +140,12 @@ class DocumentWriter(TableWriter):
         self.source = source
         self.text_bytes = 0
 
-    def add_document(self, document: Document) -> None:
+    def add_document(self, document: Document, digest: bytes) -> None:
+        """One document; `digest` is that of its normalised text."""
         size = len(document.text.encode())
         self.text_bytes += size
         meta = orjson.dumps(document.meta, option=orjson.OPT_SORT_KEYS).decode()
-        self.add((document.doc_id, document.text, self.source, meta, normal_text_digest(document.text)), size)
+        self.add((document.doc_id, document.text, self.source, meta, digest), size)
 
     def finish(self, arrays: list[pa.Array]) -> list[pa.Array]:
         return arrays + list(signals.measure(arrays[1]).values())
