@@ -71,6 +71,12 @@ class Store:
         """The key's full path for this file system."""
         return f"{self.root}/{key}"
 
+    def locate(self, path: str) -> str:
+        """Where the file is read that a record names: a relative path is a key below ROOT."""
+        if "://" in path or os.path.isabs(path):
+            return path
+        return self.path(path) if self.local else f"{self.url}/{path}"
+
     def exists(self, key: str) -> bool:
         return bool(self.fs.exists(self.path(key)))
 
@@ -85,8 +91,6 @@ class Store:
 
     def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Every (key, bytes) below `prefix`, sorted."""
-        if not self.fs.exists(self.path(prefix).rstrip("/")):
-            return
         found = self.fs.find(self.path(prefix).rstrip("/"), detail=True)
         for path, info in sorted(found.items()):
             yield path[len(self.root) + 1 :], int(info["size"] or 0)

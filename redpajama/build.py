@@ -1,6 +1,6 @@
 """One build: the flow from raw files to shards, run to its end and written down."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -83,14 +83,22 @@ def list_inputs(manifest: Manifest, path: str, mirrors: dict[str, str]) -> list[
         if unknown := sorted(source.sha256.keys() - {file.url for file in files}):
             raise ManifestError(f"{path}: source[{number}].sha256: no input is called '{unknown[0]}'")
         listed += [_entry(source.name, file, source.sha256.get(file.url, "")) for file in files]
-    if manifest.tokenizer and manifest.tokenizer.path:
-        url = manifest.tokenizer.path
-        url = url if url.endswith(".json") else f"{url.rstrip('/')}/tokenizer.json"
+    for name, key, url in side_files(manifest):
         try:
-            listed += [_entry(documents.TOKENIZER, file, "") for file in io.expand([url], mirrors, manifest.folder)]
+            listed += [_entry(name, file, "") for file in io.expand([url], mirrors, manifest.folder)]
         except io.InputError as error:
-            raise ManifestError(f"{path}: tokenizer.path: {error}") from None
+            raise ManifestError(f"{path}: {key}: {error}") from None
     return listed
+
+
+def side_files(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
+    """(name among the inputs, key in the manifest, URL) of files that are no raw input: metadata, lists, tokenizer."""
+    for number, source in enumerate(manifest.source, 1):
+        for field in documents.side_fields(source):
+            yield f"{source.name}.{field}", f"source[{number}].options.{field}", source.options[field]
+    if manifest.tokenizer and (url := manifest.tokenizer.path):
+        whole = url if url.endswith(".json") else f"{url.rstrip('/')}/tokenizer.json"
+        yield documents.TOKENIZER, "tokenizer.path", whole
 
 
 def _entry(source: str, file: io.Listed, sha256: str) -> dict[str, Any]:

@@ -177,9 +177,10 @@ class Watch:
             self.exit_code = int(found[1])
 
     def _look(self) -> None:
-        while not self.finished():
-            if self.exit_code and (dead := self.dead_workers()) and not self.finished():
-                self.on_death(self.epitaph(dead))
+        while Path(self.claims).exists():  # it goes when the run ends
+            if self.exit_code and (dead := self.dead_workers()):
+                if not self.finished():
+                    self.on_death(self.epitaph(dead))
                 return
             time.sleep(0.2)
 

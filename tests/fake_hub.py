@@ -1,7 +1,7 @@
-"""A web server and a Hugging Face hub on this machine, with a log of requests and, on request, bad habits.
+"""Servers on this machine: the web with a log of requests and bad habits on demand, the Hugging Face hub, and S3.
 
 The hub's answers have the shape of the real one's (huggingface.co/docs/hub/api), as far as listing and reading a
-dataset goes; files in LFS are served from another host, as the real hub does.
+repository goes; files in LFS are served from another host, as the real hub does.
 """
 
 import hashlib
@@ -14,6 +14,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+HERE = {"NO_PROXY": "127.0.0.1,localhost"}  # environment of whoever asks these servers
 
 
 class Request(NamedTuple):
@@ -49,7 +54,7 @@ class Web:
 
 @dataclass
 class Hub(Web):
-    """Datasets: `files` are `ORG/NAME/PATH`. Those that end in `.gz` are in LFS, at `cdn`."""
+    """Repositories: `files` are `ORG/NAME/PATH`, or `datasets/ORG/NAME/PATH`. Those in `.gz` are in LFS, at `cdn`."""
 
     cdn: Web | None = None
 
@@ -64,18 +69,20 @@ class Hub(Web):
         return [each for each in self.requests if "/resolve/" in each.path] + self.cdn.bodies()
 
     def answer(self, handler: "Handler", path: str) -> None:
-        if match := re.fullmatch(r"api/datasets/(\w+/\w+)(?:/revision/(\w+))?", path):
+        repo = r"((?:datasets/)?\w+/\w+)"
+        path = path.replace("api/models/", "api/")
+        if match := re.fullmatch(rf"api/{repo}(?:/revision/(\w+))?", path):
             return self._repository(handler, match[1], match[2] or "main")
-        if match := re.fullmatch(r"api/datasets/(\w+/\w+)/(tree|paths-info)/(\w+)(?:/(.*))?", path):
+        if match := re.fullmatch(rf"api/{repo}/(tree|paths-info)/(\w+)(?:/(.*))?", path):
             return self._entries(handler, *match.groups())
-        if match := re.fullmatch(r"datasets/(\w+/\w+)/resolve/(\w+)/(.+)", path):
+        if match := re.fullmatch(rf"{repo}/resolve/(\w+)/(.+)", path):
             return self._resolve(handler, *match.groups())
         return handler.finish_with(404)
 
     def _repository(self, handler: "Handler", repo: str, revision: str) -> None:
         if revision not in ("main", self.commit) or not self._paths(repo):
             return handler.finish_with(404, {"X-Error-Code": "RepoNotFound"})
-        return handler.send_json({"id": repo, "sha": self.commit, "private": False})
+        return handler.send_json({"id": repo.removeprefix("datasets/"), "sha": self.commit, "private": False})
 
     def _entries(self, handler: "Handler", repo: str, kind: str, revision: str, folder: str | None) -> None:
         if revision != self.commit:
@@ -167,3 +174,19 @@ def serve(web: Web):
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def serve_s3():
+    """(client, environment for its users) of an S3 server with an empty bucket called `bucket`."""
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    names = ("aws_access_key_id", "aws_secret_access_key", "region_name")
+    client = boto3.client("s3", endpoint_url=url, **dict(zip(names, keys.values(), strict=True)))
+    client.create_bucket(Bucket="bucket")
+    try:
+        yield client, {**keys, **HERE, "AWS_ENDPOINT_URL": url}
+    finally:
+        server.stop()

@@ -12,6 +12,7 @@ import zipfile
 from hashlib import sha1
 from pathlib import Path
 
+import py7zr
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
@@ -169,3 +170,22 @@ def _is_utf8(data: bytes) -> bool:
         return bool(data.decode()) or True
     except UnicodeDecodeError:
         return False
+
+
+def pack_pg19(folder: Path, shared: Path) -> Path:
+    """The three PG-19 books of the samples, and their metadata, in the release's layout."""
+    with zipfile.ZipFile(shared / "books" / "pg19-dummy" / "dummy_data.zip") as archive:
+        for name in archive.namelist():
+            if name.endswith((".txt", "metadata.csv")):
+                path = folder / ("metadata.csv" if name.endswith("csv") else f"train/{Path(name).name}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(archive.read(name))
+    return folder
+
+
+def pack_stackexchange_7z(folder: Path, shared: Path) -> Path:
+    """A site's Posts.xml as the archive of its dump."""
+    path = folder / "conlang.meta.stackexchange.com.7z"
+    with py7zr.SevenZipFile(path, "w") as archive:
+        archive.write(shared / "stackexchange" / "conlang-meta-2020" / "Posts.xml", "Posts.xml")
+    return path

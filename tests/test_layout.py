@@ -12,8 +12,8 @@ PACKAGE = ROOT / "redpajama"
 
 LAYERS = [
     {"records", "hashing"},
-    {"manifest", "artifacts", "io", "decompress", "columns", "stages", "verdicts", "workers", "beam"},
-    {"archives", "markup", "latex"},
+    {"manifest", "artifacts", "io", "decompress", "download", "codecs", "bzip2", "columns", "stages", "verdicts", "workers", "beam"},
+    {"archives", "markup", "latex", "licenses", "sourcecode"},
     {"tokenize"},
     {"quality", "dedup"},
     {"pipelines", "mixers", "report"},

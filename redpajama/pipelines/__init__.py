@@ -28,6 +28,7 @@ class Pipeline(Protocol):
     VERSION: int  # raised by hand when the documents' bytes change, with a line in CHANGELOG
     UNIT: str  # the raw unit that the balance counts
     LIBRARIES: tuple[str, ...]  # distributions whose version can change the bytes
+    SIDE_FILES: tuple[str, ...]  # options that name a file which every part needs: its hash enters the fingerprint
     Options: type[BaseModel]  # `[source.options]`
 
     def read(self, files: Sequence[RawFile], options: BaseModel, source: str, tally: Tally) -> Iterator[Document]:

@@ -45,6 +45,7 @@ from redpajama.records import Document, Reason, Tally
 VERSION = 1
 UNIT = "file"
 LIBRARIES = ("orjson",)
+SIDE_FILES = ()
 
 MAX_EPRINT_BYTES = 256 << 20  # as downloaded; arXiv itself accepts 50 MB
 MAX_EXPANDED_BYTES = 500 << 20  # of one e-print, all its files together

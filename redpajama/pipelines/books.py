@@ -34,6 +34,7 @@ from redpajama.records import Document, Reason, Tally
 VERSION = 1
 UNIT = "book"
 LIBRARIES = ()
+SIDE_FILES = ("metadata",)
 
 MAX_BOOK_BYTES = 512 << 20  # Gutenberg's longest texts, whole genomes, are about half of it
 HEAD_CHARS = 20_000  # in which the fields of a Gutenberg head stand
@@ -111,7 +112,7 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
 
 def read_catalog(path: str) -> dict[str, list[str]]:
     """PG-19's metadata.csv -> {id: [id, title, year, URL]}."""
-    with fsspec.open(path, "rt", encoding="utf-8", newline="") as lines:
+    with fsspec.open(path, "rt", encoding="utf-8", errors="replace", newline="") as lines:
         return {row[0]: row for row in csv.reader(lines) if len(row) == 4 and row[0].isdigit()}
 
 

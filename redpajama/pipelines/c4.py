@@ -26,6 +26,7 @@ from redpajama.records import Document, Reason, Tally
 VERSION = 1
 UNIT = "row"
 LIBRARIES = ("orjson",)
+SIDE_FILES = ()
 
 
 class Options(BaseModel):

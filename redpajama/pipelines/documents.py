@@ -1,7 +1,7 @@
 """The stages `inputs` and `documents`: raw files -> identified inputs -> documents with their signals.
 
 `inputs` measures the SHA-256 of every raw file and downloads what cannot be read in place. Its records are a memory,
-not an output: they are keyed by (URL, size, ETag or mtime) and no build names them.
+not an output: they are keyed by (URL, place, size, ETag or mtime) and no build names them.
 """
 
 import zlib
@@ -36,22 +36,23 @@ def plan_inputs(build: Build) -> list[Part]:
     """One part for each listed file."""
     parts = []
     for listed in build.store.read_json(f".tmp/{build.job.run}/listed.json"):
-        reads = [listed["url"], listed["bytes"], listed["etag"], listed["sha256"]]
+        reads = [listed[key] for key in ("url", "path", "bytes", "etag", "sha256")]
         parts.append(Part("inputs", listed["source"], "listed", reads, listed, listed["bytes"]))
     return parts
 
 
 def identify(build: Build, part: Part, outputs: Outputs) -> Result:
-    """Fetch one file and measure its SHA-256."""
+    """Fetch one file and measure its SHA-256. The path of a download is its key in ROOT, which may move."""
     spec = part.spec
     listed = io.Listed(spec["url"], spec["path"], spec["bytes"], spec["etag"], spec["tree"])
-    cache = build.store.path("inputs/fetched") if build.store.local else str(outputs.folder)
+    folder = f"inputs/fetched/{part.key}"  # another for each version of the file
+    cache = build.store.path(folder) if build.store.local else str(outputs.folder)
     raw = io.fetch(listed, cache, spec["sha256"])
     path = raw.path
-    if path.startswith(str(outputs.folder)):  # an object store's build keeps what it fetched there
-        key = f"inputs/fetched/{part.key}/{Path(path).name}"
-        build.store.put(key, Path(path))
-        path = f"{build.store.url}/{key}"
+    if path != listed.path:
+        path = f"{folder}/{Path(path).relative_to(cache)}"
+        if not build.store.local:
+            build.store.put(path, Path(raw.path))
     found = {"url": raw.url, "path": path, "bytes": raw.bytes, "sha256": raw.sha256, "tree": raw.tree}
     return [found], {"read": 1, "kept": 1, "bytes": raw.bytes}
 
@@ -64,22 +65,28 @@ def plan_documents(build: Build) -> list[Part]:
     parts = []
     for source in build.manifest.source:
         files = sorted((record.inputs[0] for record in build.parts("inputs", source.name)), key=lambda f: f["url"])
-        stamp = documents_fingerprint(source)
+        side = {name: build.parts("inputs", f"{source.name}.{name}")[0].inputs[0] for name in side_fields(source)}
+        stamp = documents_fingerprint(source, {name: file["sha256"] for name, file in side.items()})
         for group in _grouped(files, source.groups).values():
             reads = [[file["url"], file["sha256"]] for file in group]
             size = sum(file["bytes"] for file in group)
-            parts.append(Part("documents", source.name, stamp, reads, {"files": group}, size))
+            parts.append(Part("documents", source.name, stamp, reads, {"files": group, "side": side}, size))
     return parts
 
 
-def documents_fingerprint(source: Source) -> str:
+def side_fields(source: Source) -> list[str]:
+    """The options of a source that name a side file."""
+    return [name for name in pipeline(source.pipeline).SIDE_FILES if source.options.get(name)]
+
+
+def documents_fingerprint(source: Source, side: dict[str, str]) -> str:
     """All that the documents of a source depend on, but for its files; quality rules are not among it."""
     module = pipeline(source.pipeline)
     return fingerprint(
         stage=["documents", VERSION, signals.VERSION],
         source=source.name,
         pipeline=[source.pipeline, module.VERSION],
-        options=module.Options(**source.options).model_dump(mode="json"),
+        options=module.Options(**source.options).model_dump(mode="json") | side,
         libraries=versions("pyarrow", *module.LIBRARIES),
     )
 
@@ -101,10 +108,12 @@ def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
     """The files of one part -> documents with signals, and a ledger of everything else."""
     source = build.manifest.source_named(part.name)
     module = pipeline(source.pipeline)
-    files = [RawFile(**file) for file in part.spec["files"]]
+    files = [_raw_file(build, file) for file in part.spec["files"]]
+    side = {name: _raw_file(build, file).path for name, file in part.spec["side"].items()}
+    options = module.Options(**{**source.options, **side})
     tally = Tally()
     with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
-        for document, digest in once(module.read(files, module.Options(**source.options), source.name, tally), tally):
+        for document, digest in once(module.read(files, options, source.name, tally), tally):
             writer.add_document(document, digest)
             if tally.rows:
                 ledger.drain(tally)
@@ -115,6 +124,10 @@ def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
         raise BuildFailed(f"source '{source.name}': {seen} of {size:,} in {files[0].url}")
     inputs = [{"url": file.url, "bytes": file.bytes, "sha256": file.sha256} for file in files]
     return inputs, {**tally.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
+
+
+def _raw_file(build: Build, found: dict[str, Any]) -> RawFile:
+    return RawFile(**{**found, "path": build.store.locate(found["path"])})
 
 
 def once(documents: Iterator[Document], tally: Tally) -> Iterator[tuple[Document, bytes]]:

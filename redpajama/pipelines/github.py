@@ -38,6 +38,7 @@ from redpajama.sourcecode import language_of, strip_license_header, suffix_of
 VERSION = 1
 UNIT = "file"
 LIBRARIES = ("orjson", "pyarrow")
+SIDE_FILES = ()
 
 MAX_FILE_BYTES = 64 << 20  # of one source file in a tree; BigQuery's table ends at 1 MiB
 COLUMNS = (  # as BigQuery calls them, and as some Parquet copies do

@@ -29,6 +29,7 @@ from redpajama.records import Document, Reason, Tally
 VERSION = 1
 UNIT = "row"
 LIBRARIES = ("orjson",)
+SIDE_FILES = ()
 
 WITHDRAWN = ("BookCorpus2", "Books3", "OpenSubtitles", "YoutubeSubtitles")
 NEW_TO_REDPAJAMA = (

@@ -51,6 +51,7 @@ from redpajama.records import Document, Reason, Tally
 VERSION = 1
 UNIT = "post"
 LIBRARIES = ("lxml", "py7zr")
+SIDE_FILES = ()
 
 ROW, END_OF_ROW = rb"<row[\s/>]", rb'"\s*(/>|>\s*</row\s*>)'
 QUESTION, ANSWER = "1", "2"  # PostTypeId; https://meta.stackexchange.com/q/2677 has the dump's schema

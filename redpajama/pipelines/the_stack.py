@@ -27,6 +27,7 @@ from redpajama.records import Document, Reason, Tally
 VERSION = 1
 UNIT = "row"
 LIBRARIES = ("pyarrow",)
+SIDE_FILES = ("optouts",)
 
 PERMISSIVE = (  # without weak copyleft (EPL, LGPL, MPL), as the release since v1.1
     *("0BSD", "AFL-3.0", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD-1-Clause", "BSD-2-Clause"),
@@ -77,7 +78,7 @@ def choose(options: Options) -> Choice:
 
 def read_optouts(path: str) -> frozenset[str]:
     """Names of repositories and owners, folded; blank lines and `#` comments are passed over."""
-    with fsspec.open(path, "rt", encoding="utf-8") as lines:
+    with fsspec.open(path, "rt", encoding="utf-8", errors="replace") as lines:
         names = (line.partition("#")[0].strip().casefold() for line in lines)
         return frozenset(name for name in names if name)
 

@@ -41,6 +41,7 @@ from redpajama.records import Document, Reason, Tally
 VERSION = 1
 UNIT = "page"
 LIBRARIES = ("lxml", "mwparserfromhell")
+SIDE_FILES = ()
 
 PAGE, END_OF_PAGE = rb"<page[\s>]", rb"</page\s*>"
 MEDIA, FILE, CATEGORY = -2, 6, 14
@@ -72,6 +73,7 @@ DISAMBIGUATION_TEMPLATES = frozenset(
 DISAMBIGUATION_SUFFIXES = (" disambiguation", " desambiguació")
 TEMPLATE_NAME = re.compile(r"\{\{\s*([^{}|<>\[\]]+?)\s*(?=\||\}\}|<!--)")
 MAGIC_WORD = re.compile(r"__[^\W\d]+?__")
+SURROGATE = re.compile("[\ud800-\udfff]")
 OTHER_LANGUAGE = re.compile(
     r"(?!(?:doi|isbn|issn|pmid|rfc|www|wp|wikt|s|w|d|c):)(?:[a-z]{2,3}|simple|[a-z]{2,3}-[a-z-]{2,10}):\s*\S"
 )
@@ -272,7 +274,8 @@ def to_text(wikitext: str, wiki: Wiki) -> str | Reason:
 
 
 def tidy(text: str) -> str:
-    """Without magic words, spaces at the end of a line, and more than one blank line."""
+    """Without magic words, spaces at the end of a line, more than one blank line, and halves of characters."""
+    text = SURROGATE.sub("\ufffd", text)  # from `&#xD800;`
     text = MAGIC_WORD.sub(lambda word: "" if word[0].isupper() else word[0], text)
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)).strip()
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from redpajama import io
 from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord, Store
 from redpajama.hashing import HASH_SPACE, draw
-from redpajama.io import RawFile
 from redpajama.stages import Build, Result, Step, fingerprint, versions
 from redpajama.tokenize import encode
 from redpajama.verdicts import living, verdict_stages
@@ -35,10 +35,10 @@ def plan(build: Build) -> list[Part]:
 def provide(build: Build, part: Part, outputs: Outputs) -> Result:
     """Copy the tokenizer, or train it; either way it must load and know its end of document."""
     path = outputs.file(ENDING)
-    if "file" in part.spec:
-        with RawFile(**part.spec["file"]).open() as source:
+    if file := part.spec.get("file"):
+        with io.open_raw(build.store.locate(file["path"])) as source:
             path.write_bytes(source.read())
-        inputs = [part.spec["file"]["url"]]
+        inputs = [file["url"]]
     else:
         encode.train(_sample(build), build.manifest.tokenizer.train.vocab_size, path)
         inputs = build.ids("documents", *verdict_stages(build))
