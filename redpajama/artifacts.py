@@ -84,7 +84,7 @@ class Store:
         return self.fs.open(self.path(key), "rb")
 
     def read(self, key: str) -> bytes:
-        return bytes(self.fs.cat_file(self.path(key)))
+        return bytes(self.fs.cat_file(self.path(key), max_concurrency=1))  # one GET: more would ask for the size first
 
     def read_json(self, key: str) -> Any:
         return json.loads(self.read(key))

@@ -42,7 +42,7 @@ def beam_arguments(workers_count: int, extra: list[str]) -> list[str]:
         return extra
     mode = "in_memory" if workers_count == 1 else "multi_processing"
     chosen = [f"--runner={FN_API_RUNNER}", f"--direct_running_mode={mode}", f"--direct_num_workers={workers_count}"]
-    return [*chosen, "--default_sdk_harness_log_level=ERROR", *extra]
+    return [*chosen, *extra]
 
 
 def is_local(arguments: list[str]) -> bool:

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -44,7 +45,7 @@ def drive(manifest: Manifest, listed: list[dict[str, Any]], wish: Wish) -> int:
 
     count = worker_count(wish.workers, sum(file["bytes"] for file in listed))
     arguments = beam.beam_arguments(count, wish.beam_options)
-    guard = Guard(Progress(build.flow(manifest, wish.until), wish.root, quiet=wish.as_json))
+    guard = Guard(build.flow(manifest, wish.until), quiet=wish.as_json)
     started = time.monotonic()
     try:
         record = build.build(
@@ -62,7 +63,7 @@ def drive(manifest: Manifest, listed: list[dict[str, Any]], wish: Wish) -> int:
         guard.stop_if_a_worker_died()
         raise
     finally:
-        guard.progress.stop()
+        guard.close()
     return screen.show_build(record, wish.root, time.monotonic() - started, wish.as_json)
 
 
@@ -80,10 +81,14 @@ def environment() -> dict[str, str]:
 
 
 class Guard:
-    """Ends the build, workers and all, on Ctrl-C or when a worker dies; nothing finished is lost."""
+    """Ends the build, workers and all, on Ctrl-C or when a worker dies; nothing finished is lost.
 
-    def __init__(self, progress: "Progress") -> None:
-        self.progress = progress
+    While it watches, standard error goes to a file: Beam's worker processes inherit it and have much to say there.
+    """
+
+    def __init__(self, flow: list[Any], quiet: bool) -> None:
+        self._terminal = os.fdopen(os.dup(2), "w")
+        self.progress = Progress(flow, self._terminal, quiet)
         self.job: Job | None = None
         self._watch: workers.Watch | None = None
 
@@ -96,6 +101,17 @@ class Guard:
         self._watch = workers.Watch(job.claims, over, lambda message: self._end(message, 1))
         self._watch.start()
         self.progress.start(job)
+        log = Path(job.store.path("timing/workers.log") if job.store.local else f"{job.claims}/workers.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        sys.stderr.flush()
+        with open(log, "ab") as file:
+            os.dup2(file.fileno(), 2)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self.progress.stop()
+        sys.stderr.flush()
+        os.dup2(self._terminal.fileno(), 2)
 
     def stop_if_a_worker_died(self) -> None:
         """Beam raised: if a worker was killed, say which part it was at and leave."""
@@ -104,7 +120,7 @@ class Guard:
             self._end(self._watch.epitaph(self._watch.dead_workers()), 1)
 
     def _end(self, message: str, status: int) -> None:
-        self.progress.stop()
+        self.close()
         sys.stderr.write(f"redpajama: {message}\n")
         sys.stderr.flush()
         workers.kill_workers(self.job.claims)
@@ -114,10 +130,10 @@ class Guard:
 class Progress:
     """A line a stage: parts done, units and MB a second, time left; from what workers note, in a thread."""
 
-    def __init__(self, flow: list[Any], root: str, quiet: bool) -> None:
+    def __init__(self, flow: list[Any], terminal: TextIO, quiet: bool) -> None:
         names = [[step.split_stage, step.stage] if isinstance(step, Regroup) else [step.stage] for step in flow]
         self.stages = [name for group in names for name in group]
-        self.console = Console(stderr=True)
+        self.console = Console(file=terminal)
         self.shown = self.console.is_terminal and not quiet
         self._over = threading.Event()
         self._thread: threading.Thread | None = None

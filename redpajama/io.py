@@ -9,7 +9,6 @@ HF_TOKEN and HF_ENDPOINT for the hub, proxies from the environment.
 import functools
 import glob
 import itertools
-import json
 import os
 import posixpath
 import re
@@ -23,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from redpajama import hashing
-from redpajama.download import InputError, download, look_up, write_atomically
+from redpajama.download import InputError, download, look_up
 
 READ_BYTES = 1 << 20
 PARALLEL_LISTINGS = 8  # requests under way while inputs are listed
@@ -325,22 +324,17 @@ def _hub_matches(api: Any, where: dict[str, str], pattern: str) -> Iterator[tupl
 # --- fetch
 
 
-def fetch(listed: Listed, cache_dir: str | Path, sha256: str = "", memo: "Memo | None" = None) -> RawFile:
+def fetch(listed: Listed, cache_dir: str | Path, sha256: str = "") -> RawFile:
     """The file, with its size and SHA-256 measured; from the web and the hub it is downloaded to `cache_dir` first.
 
     Args:
         sha256: the checksum it must have; "" takes any. A file of the hub must have the one that the hub records.
-        memo: checksums of files read before; a file that is unchanged since is not read again.
 
     Raises:
         InputError: not to be had, or of another size or checksum than it must have.
     """
-    path, fresh = _bring(listed, Path(cache_dir))
-    size, found = listed.bytes, ""
-    if memo and not fresh:
-        found = memo.find(listed)
-    if not found:
-        size, found = measure(path)
+    path = _bring(listed, Path(cache_dir))
+    size, found = measure(path)
     wanted = sha256 or (listed.etag if listed.path.startswith("hf://") and len(listed.etag) == 64 else "")
     problem = ""
     if listed.bytes and size != listed.bytes:
@@ -351,23 +345,22 @@ def fetch(listed: Listed, cache_dir: str | Path, sha256: str = "", memo: "Memo |
         if path != listed.path:
             Path(path).unlink()
         raise InputError(f"{listed.url}: {problem}")
-    if memo:
-        memo.store(listed, found)
     return RawFile(listed.url, path, size, found, listed.tree)
 
 
-def _bring(listed: Listed, cache_dir: Path) -> tuple[str, bool]:
-    """(where the bytes can be read, were they downloaded just now)."""
+def _bring(listed: Listed, cache_dir: Path) -> str:
+    """Where the bytes can be read: in place, or in the cache after a download."""
     scheme, url, token = scheme_of(listed.path), listed.path, ""
     if scheme == "hf":
         from huggingface_hub import get_token
 
         url, token = HubPath.parse(listed.path).web, get_token() or ""
     elif scheme not in ("http", "https"):
-        return listed.path, False
+        return listed.path
     name = urlsplit(url).path.rsplit("/", 1)[-1].strip(".")[-200:]  # quoted, so never a path
     target = cache_dir / hashing.short_id(listed.path) / (name or "file")
-    return str(target), download(url, target, listed.bytes, listed.etag, token)
+    download(url, target, listed.bytes, listed.etag, token)
+    return str(target)
 
 
 def measure(path: str) -> tuple[int, str]:
@@ -375,41 +368,6 @@ def measure(path: str) -> tuple[int, str]:
     with open_raw(path) as file:
         digest = hashing.sha256_of(iter(lambda: file.read(READ_BYTES), b""))
         return file.tell(), digest
-
-
-class Memo:
-    """Checksums measured before, one small file per URL in a folder: trusted while size and ETag are the same."""
-
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-
-    def find(self, listed: Listed) -> str:
-        """The SHA-256 of this very version, or ""."""
-        try:
-            row = json.loads(self._path(listed).read_bytes())
-        except (OSError, ValueError):
-            return ""
-        same = listed.etag and row.get("version") == self._version(listed)
-        return row.get("sha256", "") if same else ""
-
-    def store(self, listed: Listed, sha256: str) -> None:
-        """Remember it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            self._path(listed), hashing.canonical_json({"version": self._version(listed), "sha256": sha256})
-        )
-
-    def forget(self) -> None:
-        """`--rehash`: everything is measured again."""
-        for path in self.folder.glob("*.json"):
-            path.unlink()
-
-    def _path(self, listed: Listed) -> Path:
-        return self.folder / f"{hashing.short_id(listed.url)}.json"
-
-    @staticmethod
-    def _version(listed: Listed) -> list[str | int]:
-        return [listed.url, listed.bytes, listed.etag]
 
 
 def _one_line(error: Exception) -> str:

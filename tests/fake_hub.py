@@ -30,7 +30,7 @@ class Request(NamedTuple):
 
 @dataclass
 class Web:
-    """Files by path, without the `/` in front. `cuts[path] = n`: the next n answers with a body end in the middle of it."""
+    """Files by path, without the `/` in front. `cuts[path] = n`: its next n answers end in the middle of the body."""
 
     files: dict[str, bytes]
     cuts: dict[str, int] = field(default_factory=dict)
@@ -39,7 +39,8 @@ class Web:
 
     def bodies(self, path: str = "") -> list[Request]:
         """The GETs of a path so far, or of all files."""
-        return [each for each in self.requests if each.method == "GET" and each.path in ([path] if path else self.files)]
+        wanted = [path] if path else self.files
+        return [each for each in self.requests if each.method == "GET" and each.path in wanted]
 
     def answer(self, handler: "Handler", path: str) -> None:
         if path not in self.files:

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, unquote
 import pytest
 from conftest import SHARED, needs_shared
 
-from redpajama import download, io
-from redpajama.io import InputError, Listed, Memo, expand, fetch
+from redpajama import download
+from redpajama.io import InputError, Listed, expand, fetch
 
 BODY = bytes(range(256)) * 2000  # 512,000 bytes
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -148,33 +148,6 @@ def test_a_wrong_checksum_or_size_says_wanted_and_got_and_leaves_a_local_file_al
     with pytest.raises(InputError, match=r"^c4/a.gz: has 18 bytes, wanted 7$"):
         fetch(listed, tree)
     assert (tree / "c4/a.gz").exists()
-
-
-def test_an_unchanged_file_is_not_hashed_again(tree, monkeypatch):
-    memo = Memo(tree / "memo")
-    (listed,) = expand(["c4/a.gz"], {}, tree)
-    first = fetch(listed, tree, memo=memo)
-    measured = []
-    monkeypatch.setattr(io, "measure", lambda path: measured.append(path) or (7, "measured"))
-    assert fetch(listed, tree, memo=Memo(tree / "memo")) == first
-    with pytest.raises(InputError, match="wanted"):
-        fetch(listed, tree, "0" * 64, memo=memo)
-    assert not measured
-    os.utime(tree / "c4/a.gz", ns=(1, 1))
-    (touched,) = expand(["c4/a.gz"], {}, tree)
-    assert fetch(touched, tree, memo=memo).sha256 == "measured"
-    memo.forget()
-    assert fetch(touched, tree, memo=memo).sha256 == "measured"
-    assert len(measured) == 2
-
-
-def test_a_damaged_memo_is_as_none(tree):
-    memo = Memo(tree / "memo")
-    (listed,) = expand(["c4/a.gz"], {}, tree)
-    expected = fetch(listed, tree, memo=memo)
-    for path in (tree / "memo").iterdir():
-        path.write_bytes(b'{"version"')
-    assert fetch(listed, tree, memo=memo) == expected
 
 
 # --- the web, as it is

@@ -116,9 +116,9 @@ def test_a_build_killed_in_a_bucket_goes_on_to_the_bytes_of_a_local_build(in_buc
     assert outputs(s3[0], "corpus") == reference[1]
 
 
-@pytest.mark.parametrize("command", [["status"], ["verify"], ["why", "https://example.org/0"], ["why", "web-1.json.gz"]])
+@pytest.mark.parametrize("command", ["status", "verify", "why https://example.org/0", "why web-1.json.gz"])
 def test_of_a_bucket_the_commands_say_what_they_say_of_a_folder(in_bucket, reference, s3, command):
-    name, *rest = command
+    name, *rest = command.split()
     assert run(name, in_bucket, *rest, **s3[1]) == run(name, reference[0], *rest)
 
 
@@ -195,7 +195,8 @@ def test_a_cut_connection_and_a_killed_build_cost_no_byte_twice(manifest, refere
         run(*build_it)
     assert documents(root) == documents(reference[0])
     assert {name: len(web.bodies(name)) for name in web.files} == {name: 1 + cuts.get(name, 0) for name in web.files}
-    assert [each.range for each in web.bodies("news-0.json.gz")] == ["", "bytes=649-"]
+    half = len(web.files["news-0.json.gz"]) // 2
+    assert [each.range for each in web.bodies("news-0.json.gz")] == ["", f"bytes={half}-"]
 
 
 def test_downloads_go_with_a_root_that_moves(manifest, reference, tmp_path):
@@ -229,14 +230,14 @@ def hub_with(manifest: Path, tokenizer: Path):
 
 def test_inputs_and_tokenizer_of_the_hub_are_downloaded_once_at_one_commit(manifest, reference, tmp_path):
     root = tmp_path / "r"
-    with hub_with(manifest, next(reference[0].glob("tokenizer/*/*.json"))) as (hub, environment):
+    with hub_with(manifest, next(reference[0].glob("tokenizer/*/*-tokenizer.json"))) as (hub, environment):
         web = [f"hf://datasets/org/small@main/en/web-{number}.json.gz" for number in range(2)]
         path = manifest_of(tmp_path, ["hf://datasets/org/small/en/news-*.json.gz"], web)
         path.write_text(path.read_text().replace("train = { vocab_size = 400 }", 'path = "hf://org/tok"'))
         for _ in range(2):
             run("build", path, "--out", root, *ONE, **environment)
             asked = [each for each in hub.requests if "/resolve/" in each.path]
-            assert sorted(each.path.rpartition("/")[2] for each in asked) == [*raw_files(manifest), "tokenizer.json"]
+            assert sorted(each.path.rpartition("/")[2] for each in asked) == sorted([*raw_files(manifest), "tokenizer.json"])
             assert len(hub.cdn.bodies()) == 5
     assert documents(root) == documents(reference[0])
     news = {f"hf://datasets/org/small@{hub.commit}/en/news-{number}.json.gz" for number in range(3)}
