@@ -115,7 +115,7 @@ def hold_root(root: str) -> Iterator[tuple[str, str]]:
     """
     run, store = uuid.uuid4().hex[:12], Store(root)
     if not store.local:
-        with tempfile.TemporaryDirectory(prefix="redpajama-") as claims:
+        with tempfile.TemporaryDirectory(prefix="redpajama-") as claims, _temporary_files_in(claims):
             yield run, claims
         store.remove(f".tmp/{run}")
         return
@@ -127,8 +127,22 @@ def hold_root(root: str) -> Iterator[tuple[str, str]]:
         claims = Path(store.path(f".tmp/{run}/claims"))
         claims.mkdir(parents=True)
         fcntl.flock(workers, fcntl.LOCK_SH)
-        yield run, str(claims)
+        with _temporary_files_in(str(claims.parent)):
+            yield run, str(claims)
         store.remove(".tmp")
+
+
+@contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
+    """Spill files of this process and of the workers it starts go there, and with it."""
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before[1]
+        os.environ.pop("TMPDIR")
+        os.environ.update({"TMPDIR": before[0]} if before[0] else {})
 
 
 def _lock_or_say_who(lock: TextIO, root: str) -> None:

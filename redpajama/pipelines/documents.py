@@ -36,7 +36,8 @@ def plan_inputs(build: Build) -> list[Part]:
     """One part for each listed file."""
     parts = []
     for listed in build.store.read_json(f".tmp/{build.job.run}/listed.json"):
-        reads = [listed[key] for key in ("url", "path", "bytes", "etag", "sha256")]
+        version = listed["etag"] or f"run {build.job.run}"  # what tells no version is measured every time
+        reads = [version, *(listed[key] for key in ("url", "path", "bytes", "sha256"))]
         parts.append(Part("inputs", listed["source"], "listed", reads, listed, listed["bytes"]))
     return parts
 
