@@ -156,7 +156,7 @@ def commit_build(build: Build, until: str) -> dict[str, Any]:
         for stage, keys in named.items()
     }
     manifest = build.manifest.model_dump(mode="json")
-    body = {"manifest": manifest, "until": until, "stages": stages, "corpus": corpus_hash(build, named)}
+    body = {"manifest": manifest, "until": until, "stages": stages, "corpus": corpus_hash(build, until)}
     record = {**body, "sha256": sha256_of([canonical_json(body)])}
     crash_point("before-build-record")
     build.store.write(f"builds/{build.manifest.name}.json", canonical_json(record))
@@ -164,8 +164,8 @@ def commit_build(build: Build, until: str) -> dict[str, Any]:
     return record
 
 
-def corpus_hash(build: Build, named: dict[str, dict[str, str]]) -> str:
+def corpus_hash(build: Build, until: str) -> str:
     """SHA-256 over the names and SHA-256s of the last stage's files: one line that says two corpora are equal."""
-    last = list(named)[-1]
+    last = flow(build.manifest, until)[-1].stage
     files = sorted((key.rpartition("/")[2], out["sha256"]) for p in build.parts(last) for key, out in p.outputs.items())
     return sha256_of(f"{sha}  {name}\n".encode() for name, sha in files)

@@ -138,6 +138,7 @@ class Progress:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._first_seen: dict[str, float] = {}
+        self._last_seen: dict[str, float] = {}  # before it was done
 
     def start(self, job: Job) -> None:
         if self.shown:
@@ -166,9 +167,11 @@ class Progress:
         return table
 
     def _row(self, stage: str, planned: tuple[int, int], done: dict[str, int]) -> list[str]:
-        seconds = max(0.1, time.monotonic() - self._first_seen.setdefault(stage, time.monotonic()))
         parts, size = planned
-        rate = done["bytes"] / seconds
+        started = self._first_seen.setdefault(stage, time.monotonic())
+        if done["done"] < parts:
+            self._last_seen[stage] = time.monotonic()
+        rate = done["bytes"] / max(0.3, self._last_seen.get(stage, started) - started)
         left = "" if done["done"] == parts or not rate else f"{(size - done['bytes']) / rate:,.0f} s"
         return [stage, f"{done['done']:,}/{parts:,}", f"{done['units']:,}", f"{rate / 1e6:,.1f}", left]
 

@@ -70,6 +70,11 @@ def documents(root: Path) -> list[tuple[str, str, str]]:
     return sorted(rows)
 
 
+def shards(root: Path) -> list[bytes]:
+    """The token files, in order."""
+    return [path.read_bytes() for path in sorted(root.glob("tokens/*/*.bin"))]
+
+
 def input_urls(root: Path) -> set[str]:
     """The URLs of all raw files, as the records of the documents have them."""
     records = [json.loads(path.read_bytes()) for path in root.glob("documents/*/part-*.json")]
@@ -246,8 +251,7 @@ def test_inputs_and_tokenizer_of_the_hub_are_downloaded_once_at_one_commit(manif
     assert all(f"/resolve/{hub.commit}/" in each.path for each in asked)
     assert {each.token for each in asked} == {"Bearer hf_secret"}
     assert {each.token for each in hub.cdn.requests} == {""}
-    shards = [sorted(path.read_bytes() for path in each.glob("tokens/*/*.bin")) for each in (root, reference[0])]
-    assert sum(map(len, shards[0])) == sum(map(len, shards[1]))
+    assert shards(root) == shards(reference[0])
 
 
 def test_a_mirror_is_read_instead_of_the_web_wherever_it_is_and_the_records_keep_the_urls(
