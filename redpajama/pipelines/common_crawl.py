@@ -43,11 +43,12 @@ from redpajama.records import MAX_QUARANTINE_BYTES, Document, Reason, Tally
 VERSION = 1
 UNIT = "WARC record"
 LIBRARIES = ("brotli", "resiliparse", "zstandard")
+SIDE_FILES = ()
 
 MAX_RECORD_BYTES = 64 << 20  # CommonCrawl cuts a page at 1 MiB, since 2025 at 5 MiB
 MAX_HEADER_BYTES = 256 << 10
 OVERLAP_BYTES = 1 << 10  # longer than what START matches
-START = re.compile(rb"(?:\A|(?<=\n))WARC/[01]\.\d{1,2}[ \t]*\r?\n[\w-]{1,100}[ \t]*:")  # ISO 28500, section 4
+START = re.compile(rb"(?:\A|(?<=\n))WARC/[01]\.\d{1,2}[ \t]{0,9}\r?\n[\w-]{1,99}[ \t]{0,9}:")  # ISO 28500, section 4
 END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 END_OF_RECORD = re.compile(rb"\r?\n\r?\n|[\r\n]*(?:\Z|(?=WARC/[01]\.))")
 ARC = b"filedesc://"
@@ -167,9 +168,307 @@ class _Ahead:
 
     def take_to_next_start(self) -> bytes:
         """Move on to the next start of a record after this byte, or to the gap or end; the first 64 KiB passed."""
-        head, searched = bytearray(), 1
-        while True:
-            found = START.search(self.data, searched)
-            more = not found and self.fetch(len(self.data) + 1)
-            size = found.start() if found else len(self.data) - OVERLAP_BYTES if more else len(self.data)
-            ...
+        passed = bytearray()
+        while not (found := START.search(self.data, 1)) and self.fetch(len(self.data) + 1):
+            passed += self.take(max(0, len(self.data) - 1 - OVERLAP_BYTES))
+            del passed[MAX_QUARANTINE_BYTES:]
+        passed += self.take(found.start() if found else len(self.data))
+        return bytes(passed[:MAX_QUARANTINE_BYTES])
+
+
+def _next_record(ahead: _Ahead) -> Record:
+    """The record that starts here, or what is wrong with it."""
+    offset, start = ahead.offset, _end_of_header(ahead)
+    try:
+        headers = parse_header(bytes(ahead.data[:start]))
+        length = content_length(headers)
+    except BadHeader as error:
+        return _passed_over(ahead, _reason(ahead) if not start else Reason.INVALID_RECORD, str(error))
+    if length > MAX_RECORD_BYTES:
+        return _passed_over(ahead, Reason.EXPANSION_LIMIT, f"Content-Length {length}")
+    end = start + length
+    if not ahead.fetch(end):
+        return _passed_over(ahead, _reason(ahead), f"Content-Length {length}")
+    ahead.fetch(end + OVERLAP_BYTES)
+    if not END_OF_RECORD.match(ahead.data, end):
+        return _passed_over(ahead, Reason.INVALID_RECORD, f"does not end at its Content-Length {length}")
+    ahead.take(start)
+    return Record(offset, headers, ahead.take(length))
+
+
+def _reason(ahead: _Ahead) -> Reason:
+    """Why a record has no end where all bytes up to a gap or the end are fetched."""
+    return Reason.INVALID_RECORD if START.search(ahead.data, 1) else Reason.TRUNCATED
+
+
+def _passed_over(ahead: _Ahead, fault: Reason, note: str) -> Record:
+    """What stands from here to the next record, as one."""
+    offset = ahead.offset
+    head = ahead.take_to_next_start()
+    if offset == 0 and fault is not Reason.TRUNCATED and ahead.at_end and not ahead.data and not START.match(head):
+        fault, note = Reason.WRONG_FORMAT, "no WARC record in this file"
+    return Record(offset, {}, head, fault, note)
+
+
+def _end_of_header(ahead: _Ahead) -> int:
+    """Where the block of the record here begins; 0 if that is not found."""
+    size = OVERLAP_BYTES
+    while True:
+        complete = ahead.fetch(size)
+        found = END_OF_HEADER.search(ahead.data, 0, MAX_HEADER_BYTES)
+        if found or not complete or size > MAX_HEADER_BYTES:
+            return found.end() if found else 0
+        size *= 2
+
+
+def parse_header(head: bytes) -> dict[str, str]:
+    """The named fields of a WARC or HTTP header but for its first line: lower-case name -> first value."""
+    fields: dict[str, str] = {}
+    name = ""
+    for line in re.split(r"\r?\n", head.decode("utf-8", "replace"))[1:]:
+        if line[:1] in (" ", "\t") and name:
+            fields[name] += " " + line.strip()
+        elif line:
+            name, colon, value = line.partition(":")
+            name = name.strip().lower()
+            if not colon or not name:
+                raise BadHeader(f"no field: {line[:80]!r}")
+            fields.setdefault(name, value.strip())
+    return fields
+
+
+def content_length(headers: dict[str, str]) -> int:
+    """The length of the block in bytes."""
+    digits = headers.get("content-length", "")
+    if not re.fullmatch(r"\d{1,18}", digits, re.ASCII):
+        raise BadHeader(f"Content-Length {digits[:80]!r}")
+    return int(digits)
+
+
+# record -> document
+
+
+def read_record(record: Record, options: Options, source: str, tally: Tally) -> Iterator[Document]:
+    """One whole record -> its page, or a row in the ledger."""
+    doc_id, where = f"{source}/{key_of(record.headers)}", {"offset": record.offset}
+    kind, url = record.headers.get("warc-type", "").lower(), url_of(record.headers)
+    if kind in ("conversion", "response") and not url:
+        tally.quarantine(doc_id, Reason.MISSING_FIELD, record.block, **where, wanted="WARC-Target-URI")
+        return
+    if reason := reason_to_drop(kind, record):
+        tally.drop(doc_id, reason, **where, type=kind, url=url)
+        return
+    try:
+        page = text_page(record.block) if kind == "conversion" else http_page(record, options)
+    except Undecodable as error:
+        tally.quarantine(doc_id, error.reason, record.block, **where, url=url, error=str(error))
+        return
+    if page.text:
+        yield Document(doc_id, page.text, meta_of(page, record, url))
+    else:
+        tally.drop(doc_id, Reason.EMPTY_TEXT, **where, url=url)
+
+
+class Page(NamedTuple):
+    """What a reader would see."""
+
+    title: str
+    text: str
+
+
+def key_of(headers: dict[str, str]) -> str:
+    """The page's key: the id of the response, which a WET record refers to; of a record without any, a content key."""
+    refers = headers.get("warc-refers-to") if headers.get("warc-type", "").lower() == "conversion" else None
+    record_id = refers or headers.get("warc-record-id", "")
+    key = record_id.strip("<>").removeprefix("urn:uuid:")
+    return key or content_key(url_of(headers), headers.get("warc-date", ""))
+
+
+def url_of(headers: dict[str, str]) -> str:
+    """The page's URL; WARC 1.0 puts it in angle brackets, and wget does."""
+    return headers.get("warc-target-uri", "").strip("<> ")
+
+
+def reason_to_drop(kind: str, record: Record) -> Reason | None:
+    """Why a record is no page with text."""
+    if kind not in ("conversion", "response"):
+        return Reason.NOT_A_PAGE
+    if kind == "conversion":
+        return None if media_type(record.headers, "text/plain") == "text/plain" else Reason.NOT_HTML
+    status = re.match(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})\b", record.block)
+    if not status:
+        return Reason.NOT_HTML  # a DNS answer, say
+    if status[1] != b"200":
+        return Reason.HTTP_ERROR
+    return None if _is_text(http_header(record.block)[0], record) else Reason.NOT_HTML
+
+
+def _is_text(http: dict[str, str], record: Record) -> bool:
+    """Whether a response is a page; a server that says nothing is taken at its first bytes."""
+    declared = media_type(http) or record.headers.get("warc-identified-payload-type", "").lower()
+    if declared:
+        return declared in (*HTML_TYPES, "text/plain")
+    return re.search(rb"(?i)<(!doctype html|html|head|body)\b", record.block[:4096]) is not None
+
+
+def media_type(headers: dict[str, str], default: str = "") -> str:
+    """`text/html` of `Content-Type: Text/HTML; charset=…`."""
+    return headers.get("content-type", default).partition(";")[0].strip().lower()
+
+
+def meta_of(page: Page, record: Record, url: str) -> dict[str, str | int]:
+    """RedPajama's fields, as its later release of CommonCrawl has them."""
+    headers = record.headers
+    meta: dict[str, str | int] = {
+        "url": url,
+        "date_download": headers.get("warc-date", ""),
+        "digest": headers.get("warc-block-digest") or headers.get("warc-payload-digest") or digest_of(record.block),
+        "length": len(page.text),
+        "nlines": page.text.count("\n") + 1,
+        "source_domain": domain_of(url),
+        "title": page.title,
+        "source": "common_crawl",
+    }
+    if language := headers.get("warc-identified-content-language"):
+        meta["language"] = language
+    return meta
+
+
+def digest_of(block: bytes) -> str:
+    """A digest as CommonCrawl writes it."""
+    return "sha1:" + b32encode(sha1(block).digest()).decode()
+
+
+def domain_of(url: str) -> str:
+    """The URL's host, with its port if it has one; "" of what is no URL."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
+
+
+# WET block -> page
+
+
+def text_page(block: bytes) -> Page:
+    """CommonCrawl's text as CCNet cuts it: the first line is the title, the others the text."""
+    try:
+        lines = to_lines(block.decode())
+    except UnicodeDecodeError as error:
+        raise Undecodable(Reason.INVALID_UTF8, str(error)) from None
+    return Page(lines[0], "\n".join(lines[1:]).strip("\n"))
+
+
+def to_lines(text: str) -> list[str]:
+    """Stripped lines, at least one; blank ones stay."""
+    return [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
+
+
+# HTTP response -> page
+
+
+def http_page(record: Record, options: Options) -> Page:
+    """The title and the text of a page as a server sent it."""
+    http, payload = http_header(record.block)
+    text = to_unicode(decode_body(http, payload, "warc-truncated" in record.headers), http)
+    if media_type(http) == "text/plain":
+        return Page("", "\n".join(to_lines(text)).strip("\n"))
+    tree = HTMLTree.parse(text)
+    main = options.main_content and len(text) * max_depth(text) <= MAX_EXTRACTION_COST
+    plain = SURROGATE.sub("\ufffd", extract_plain_text(tree, main_content=main, alt_texts=False))
+    title = SURROGATE.sub("\ufffd", tree.title or "")
+    return Page(" ".join(title.split()), "\n".join(to_lines(plain)).strip("\n"))
+
+
+def http_header(block: bytes) -> tuple[dict[str, str], bytes]:
+    """The fields of an HTTP response, lines that are none left out, and its payload."""
+    end = END_OF_HEADER.search(block)
+    head, payload = (block[: end.start()], block[end.end() :]) if end else (block, b"")
+    status, *lines = head.splitlines()
+    return parse_header(b"\n".join([status, *(line for line in lines if b":" in line[1:])])), payload
+
+
+def max_depth(html: str) -> int:
+    """How deep `<div>` and `<article>` nest, at most: the main content is told by what is in each of them."""
+    depth = deepest = 0
+    if len(html) * html.count("<") > MAX_EXTRACTION_COST:  # else it cannot matter
+        for tag in NESTING.finditer(html):
+            depth = max(0, depth - 1) if tag[1] else depth + 1
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def to_unicode(payload: bytes, http: dict[str, str]) -> str:
+    """Characters by byte order mark, HTTP header, `<meta>`, or else detection (WHATWG HTML, 13.2.3.2)."""
+    mark = next((encoding for bom, encoding in BYTE_ORDER_MARKS.items() if payload.startswith(bom)), None)
+    charset = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", http.get("content-type", ""), re.IGNORECASE)
+    named = map_encoding_to_html5(charset[1], fallback_utf8=False) if charset else None
+    text = payload.decode(mark or named or detect_encoding(payload, from_html_meta=True), "replace")
+    if text.count("\ufffd") * 100 > len(text):  # a false declaration
+        guess = payload.decode(detect_encoding(payload), "replace")
+        text = min(text, guess, key=lambda candidate: candidate.count("\ufffd"))
+    return SURROGATE.sub("\ufffd", text.removeprefix("\ufeff"))
+
+
+def decode_body(http: dict[str, str], payload: bytes, may_be_cut: bool) -> bytes:
+    """A response's payload without its transfer and content encodings.
+
+    Crawlers undo them and leave the header as it was: what does not look encoded is taken as it is.
+    """
+    if "chunked" in http.get("transfer-encoding", "").lower():
+        payload = unchunk(payload)
+    for encoding in reversed(http.get("content-encoding", "").lower().replace(",", " ").split()):
+        payload = _decoded(encoding.removeprefix("x-"), payload, may_be_cut)
+    return payload
+
+
+def unchunk(payload: bytes) -> bytes:
+    """The data of a chunked body (RFC 9112, 7.1), or the payload itself where it is not chunked."""
+    parts, at = [], 0
+    while size := re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]{0,200}\r?\n").match(payload, at):
+        length = int(size[1], 16)
+        parts.append(payload[size.end() : size.end() + length])
+        at = size.end() + length + 2
+        if not length or at >= len(payload):
+            return b"".join(parts)
+    return payload if not parts else b"".join(parts)
+
+
+def _decoded(encoding: str, payload: bytes, may_be_cut: bool) -> bytes:
+    try:
+        if encoding == "gzip" and payload[:2] == b"\x1f\x8b":
+            return _inflated(payload, 31, may_be_cut)
+        if encoding == "deflate" and not payload.lstrip().startswith(b"<"):
+            return _inflated(payload, 15 if payload[:1] == b"\x78" else -15, may_be_cut)
+        if encoding == "br" and not payload.lstrip().startswith(b"<"):
+            return _from_brotli(payload, may_be_cut)
+        if encoding == "zstd" and payload[:4] == b"\x28\xb5\x2f\xfd":
+            return _from_zstd(payload)
+    except (zlib.error, brotli.error, zstandard.ZstdError) as error:
+        raise Undecodable(Reason.UNDECODABLE, f"{encoding}: {error}") from None
+    return payload
+
+
+def _inflated(payload: bytes, wbits: int, may_be_cut: bool) -> bytes:
+    decoder = zlib.decompressobj(wbits)
+    return _checked(decoder.decompress(payload, MAX_RECORD_BYTES + 1), decoder.eof, may_be_cut)
+
+
+def _from_brotli(payload: bytes, may_be_cut: bool) -> bytes:
+    decoder = brotli.Decompressor()
+    data = decoder.process(payload, output_buffer_limit=MAX_RECORD_BYTES + 1)
+    return _checked(data, decoder.is_finished(), may_be_cut)
+
+
+def _from_zstd(payload: bytes) -> bytes:
+    with zstandard.ZstdDecompressor(max_window_size=MAX_RECORD_BYTES).stream_reader(payload) as stream:
+        return _checked(stream.read(MAX_RECORD_BYTES + 1), True, True)
+
+
+def _checked(data: bytes, finished: bool, may_be_cut: bool) -> bytes:
+    """`data`, if it is whole and not too large."""
+    if len(data) > MAX_RECORD_BYTES:
+        raise Undecodable(Reason.EXPANSION_LIMIT, f"more than {MAX_RECORD_BYTES} bytes")
+    if not finished and not may_be_cut:
+        raise Undecodable(Reason.TRUNCATED, "the encoded page breaks off")
+    return data
