@@ -34,7 +34,7 @@ from redpajama.records import Reason, Tally
 MAX_EXPANSION = 250  # decompressed bytes a raw byte, beyond the allowances below; text stays under 30
 WHOLE_BYTES = 64 << 20  # units up to this size are verified before they are delivered; also a unit's allowance
 FILE_ALLOWANCE_BYTES = 256 << 20  # a file of many small bombs is a bomb
-MAX_LINE_BYTES = 256 << 20
+MAX_LINE_BYTES = 64 << 20
 HOLD_BYTES = 64 << 10  # withheld before a point of damage
 MAX_PADDING_BYTES = 64 << 10  # zeros between gzip members; more is a hole in the file
 SAMPLE_BYTES = 4 << 10  # of a damaged range, stored beside the ledger

@@ -61,9 +61,16 @@ class Listed:
 
 
 def open_raw(path: str) -> BinaryIO:
-    """The bytes at a local path or an object store's URL, seekable."""
+    """The bytes at a local path or an object store's URL, seekable.
+
+    Raises:
+        InputError: nothing is there.
+    """
     scheme = scheme_of(path)
-    return filesystem(scheme).open(path, "rb") if scheme else open(path, "rb")
+    try:
+        return filesystem(scheme).open(path, "rb") if scheme else open(path, "rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: it was measured before and is gone; --rehash looks for it again") from None
 
 
 def scheme_of(url: str) -> str:

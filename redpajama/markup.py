@@ -152,18 +152,25 @@ def declared_encoding(head: bytes) -> str:
 
 
 def _transcoded(chunks: Iterable[bytes | None], encoding: str) -> Iterator[bytes | None]:
-    errors = "surrogatepass" if encoding.startswith("utf-16") else "surrogateescape"
-    decoder = codecs.getincrementaldecoder(encoding)(errors)
-    for chunk in chain(chunks, [None]):
-        try:
-            text = decoder.decode(chunk or b"", final=chunk is None)
-        except UnicodeDecodeError:  # half a character before a gap
-            text = "\udcff"
-        if text:
-            yield text.encode("utf-8", "surrogatepass")
+    decoder = codecs.getincrementaldecoder(encoding)(
+        "surrogatepass" if encoding in UTF16.values() else "surrogateescape"
+    )
+    for chunk in chunks:
         if chunk is None:
+            yield _last_of(decoder)
             decoder.reset()
             yield None
+        else:
+            yield decoder.decode(chunk).encode("utf-8", "surrogatepass")
+    yield _last_of(decoder)
+
+
+def _last_of(decoder: codecs.IncrementalDecoder) -> bytes:
+    """What the decoder still holds; a byte that is never valid for half a character."""
+    try:
+        return decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return b"\xff"
 
 
 def parse(record: bytes) -> etree._Element | Reason:

@@ -115,9 +115,11 @@ def hold_root(root: str) -> Iterator[tuple[str, str]]:
     """
     run, store = uuid.uuid4().hex[:12], Store(root)
     if not store.local:
-        with tempfile.TemporaryDirectory(prefix="redpajama-") as claims, _temporary_files_in(claims):
-            yield run, claims
-        store.remove(f".tmp/{run}")
+        try:
+            with tempfile.TemporaryDirectory(prefix="redpajama-") as claims, _temporary_files_in(claims):
+                yield run, claims
+        finally:
+            store.remove(f".tmp/{run}")
         return
     Path(store.root).mkdir(parents=True, exist_ok=True)
     with open(store.path(".lock"), "a+") as lock, open(store.path(".workers"), "a") as workers:

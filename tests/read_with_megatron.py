@@ -76,4 +76,4 @@ def texts_of(path: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), "--texts" in sys.argv)))
+    print(json.dumps(main(Path(sys.argv[1]), "--texts" in sys.argv)))  # noqa: T201  the report

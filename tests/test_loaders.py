@@ -88,7 +88,7 @@ def check(manifest: Path, root: Path, normalised, token_bytes: int = 2) -> None:
     assert found["shards"] == said["parts"] > 1
     copies = Counter(text for doc_id, _, text in found["texts"] if doc_id.startswith("hard/"))
     assert copies == dict.fromkeys(map(normalised, HARD.values()), 2)
-    print({name: value for name, value in found.items() if name != "texts"})  # noqa: T201: the totals, for `pytest -s`
+    print({name: value for name, value in found.items() if name != "texts"})  # noqa: T201  the totals
 
 
 @needs_shared
@@ -106,7 +106,9 @@ def test_megatron_reads_ids_of_32_bits(tmp_path):
     """A vocabulary of 70,000, more than uint16 holds, with one word at its end."""
     encode.train(["river stone"], 300, tmp_path / "t.json")
     file = json.loads((tmp_path / "t.json").read_text())
+    vocabulary = file["model"]["vocab"]
+    vocabulary.update({f"(unused {number})": number for number in range(len(vocabulary), 70_000)})
     token = {"content": "measure", "special": False, "single_word": False, "lstrip": False, "rstrip": False}
-    file["added_tokens"].append({**token, "id": 69_999, "normalized": False})
+    file["added_tokens"].append({**token, "id": 70_000, "normalized": False})
     (tmp_path / "t.json").write_text(json.dumps(file))
     check(write_corpus(tmp_path, 'path = "t.json"'), tmp_path / "r", lambda text: text, token_bytes=4)

@@ -147,6 +147,14 @@ def test_a_bucket_without_a_build_is_the_users_mistake(s3):
     assert (result.returncode, result.stderr) == (2, "redpajama: s3://bucket/nothing/here: no finished build is here\n")
 
 
+def test_a_build_that_fails_leaves_no_scratch_in_the_bucket(manifest, s3, tmp_path):
+    client, environment = s3
+    shutil.copytree(manifest.parent, tmp_path / "raw")
+    path = with_sha256(tmp_path / "raw/small.toml", "news-1.json.gz", "0" * 64)
+    assert cli("build", path, "--out", "s3://bucket/fails", *DOCUMENTS, **environment).returncode == 1
+    assert {key.split("/")[0] for key in objects(client, "fails")} == {"inputs"}
+
+
 def test_what_a_build_in_a_bucket_downloads_is_kept_in_the_bucket(manifest, reference, s3, tmp_path):
     client, environment = s3
     web = Web(raw_files(manifest))
@@ -213,6 +221,19 @@ def test_downloads_go_with_a_root_that_moves(manifest, reference, tmp_path):
         run("build", path, "--out", tmp_path / "moved", *DOCUMENTS)
     assert len(web.bodies()) == 5
     assert documents(tmp_path / "moved") == documents(reference[0])
+
+
+def test_a_download_that_somebody_removed_is_one_line_that_says_what_brings_it_back(manifest, tmp_path):
+    web, root = Web(raw_files(manifest)), tmp_path / "r"
+    with serve(web) as url:
+        build_it = ("build", manifest_at(tmp_path, manifest, f"{url}/"), "--out", root, *DOCUMENTS)
+        killed("after-part-record:5", tmp_path, *build_it)
+        gone = next(root.glob("inputs/fetched/*/*/news-0.json.gz"))
+        gone.unlink()
+        result = cli(*build_it, **HERE)
+        assert result.returncode == 1
+        assert result.stderr == f"redpajama: {gone}: it was measured before and is gone; --rehash looks for it again\n"
+        run(*build_it, "--rehash")
 
 
 def test_a_missing_page_is_one_line_before_any_work(manifest, tmp_path):

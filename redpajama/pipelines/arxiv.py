@@ -20,7 +20,7 @@ Differs from RedPajama-1T
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -171,7 +171,7 @@ def unpack(data: bytes) -> list[Member]:
     limit = min(MAX_EXPANDED_BYTES, max(64 << 20, MAX_RATIO * len(data)))
     head, chunks = peek(expand(data, limit))
     if not is_tar(head):
-        return [name_lone_file(b"".join(chunks))]
+        return [name_lone_file(read_lone_file(chunks))]
     members = list(read_tar(chunks, MAX_TEX_BYTES, _may_be_input))
     for member in members:
         if member.problem in (Reason.DAMAGED, Reason.TRUNCATED, Reason.WRONG_FORMAT):
@@ -179,6 +179,16 @@ def unpack(data: bytes) -> list[Member]:
     if not members:
         raise Unreadable(Reason.WRONG_FORMAT, "a tar without files")
     return members
+
+
+def read_lone_file(chunks: Iterable[bytes]) -> bytes:
+    """An e-print of one file; of a PDF only the beginning. Raises Unreadable for more than a TeX file may have."""
+    content = bytearray()
+    for chunk in chunks:  # to the end: the gzip stream is checked there
+        content += chunk[: MAX_TEX_BYTES + 1 - len(content)]
+    if len(content) > MAX_TEX_BYTES and not content.startswith(PDF):
+        raise Unreadable(Reason.EXPANSION_LIMIT, f"one file of more than {MAX_TEX_BYTES:,} bytes")
+    return bytes(content)
 
 
 def name_lone_file(content: bytes) -> Member:

@@ -91,6 +91,7 @@ class Book(NamedTuple):
 
     text: str
     head: str  # "" where there was no boilerplate
+    cut: bool = False  # there is a head, and no foot: the file ends early
 
 
 def check_inputs(urls: Sequence[str]) -> str | None:
@@ -138,6 +139,8 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
     key = f"pg19-{number}" if number else gutenberg_key(file.url, meta["gutenberg_id"])
     if not (number or book.head) or not book.text:
         tally.drop(f"{source}/{key}", Reason.NO_BOOK_TEXT)
+    elif book.cut:
+        tally.quarantine(f"{source}/{key}", Reason.TRUNCATED, data[-4096:], error="no END line")
     elif "\0" in book.text:
         tally.quarantine(f"{source}/{key}", Reason.DAMAGED, error="zero bytes in the text")
     else:
@@ -186,7 +189,8 @@ def split_boilerplate(text: str) -> Book:
     ends = list(_END.finditer(body)) or list(_SMALL_PRINT_START.finditer(body))
     body = body[: ends[-1].start() if ends else len(body)].rstrip()
     foot = _FOOT_LINE.search(body, max(0, len(body) - FOOT_CHARS))
-    return Book(body[: foot.start() if foot else len(body)].strip(), text[: start.end()])
+    text_end = foot.start() if foot else len(body)
+    return Book(body[:text_end].strip(), text[: start.end()], cut=not ends and not foot)
 
 
 # ---- keys and metadata

@@ -50,13 +50,21 @@ MAX_HEADER_BYTES = 256 << 10
 OVERLAP_BYTES = 1 << 10  # longer than what START matches
 START = re.compile(rb"(?:\A|(?<=\n))WARC/[01]\.\d{1,2}[ \t]{0,9}\r?\n[\w-]{1,99}[ \t]{0,9}:")  # ISO 28500, section 4
 END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
-END_OF_RECORD = re.compile(rb"\r?\n\r?\n|[\r\n]*(?:\Z|(?=WARC/[01]\.))")
+BLANK = re.compile(rb"\s*")
+BETWEEN = re.compile(rb"[\r\n]*")  # two records; by the standard two line ends
+VERSION_LINE = re.compile(rb"WARC/[01]\.")
+CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,999})?\r?\n")
 ARC = b"filedesc://"
 
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+ZSTD_STEP = 1 << 10  # of input: expands to 32 MiB at most
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 SURROGATE = re.compile("[\ud800-\udfff]")
 NESTING = re.compile(r"<(/?)(?:div|article)\b", re.IGNORECASE)
+SHALLOW = 3  # a `<ul>` with fewer elements between it and `<body>` is a menu to resiliparse
+SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
+MAX_LINKED_FRACTION = 0.5  # of the text of a list that is no menu
 MAX_EXTRACTION_COST = 500_000_000  # characters x depth; resiliparse takes up to 20 ns each for the main content
 
 
@@ -100,7 +108,8 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
                 tally.quarantine("", Reason.WRONG_FORMAT, record.block, wanted="WARC; this is ARC, its predecessor")
                 for _ in chunks:
                     pass
-            elif record.fault:
+                break
+            if record.fault:
                 tally.quarantine("", record.fault, record.block, offset=record.offset, note=record.note)
             else:
                 yield from read_record(record, options, source, tally)
@@ -135,9 +144,13 @@ class _Ahead:
     def fetch(self, size: int) -> bool:
         """Whether `size` bytes lie ahead."""
         while len(self.data) < size and not (self.at_gap or self.at_end):
-            chunk = next(self.chunks, b"")
-            self.at_end, self.at_gap = chunk == b"", chunk is None
-            self.data += chunk or b""
+            try:
+                chunk = next(self.chunks)
+            except StopIteration:
+                self.at_end = True
+            else:
+                self.at_gap = chunk is None
+                self.data += chunk or b""
         return len(self.data) >= size
 
     def take(self, size: int) -> bytes:
@@ -162,8 +175,7 @@ class _Ahead:
 
     def take_blank(self) -> None:
         """Move on over white space."""
-        blank = len(self.data) - len(self.data.lstrip())
-        if blank:
+        if blank := BLANK.match(self.data).end():
             self.take(blank)
 
     def take_to_next_start(self) -> bytes:
@@ -189,11 +201,21 @@ def _next_record(ahead: _Ahead) -> Record:
     end = start + length
     if not ahead.fetch(end):
         return _passed_over(ahead, _reason(ahead), f"Content-Length {length}")
-    ahead.fetch(end + OVERLAP_BYTES)
-    if not END_OF_RECORD.match(ahead.data, end):
+    if not _ends(ahead, start, end, headers):
         return _passed_over(ahead, Reason.INVALID_RECORD, f"does not end at its Content-Length {length}")
     ahead.take(start)
     return Record(offset, headers, ahead.take(length))
+
+
+def _ends(ahead: _Ahead, start: int, end: int, headers: dict[str, str]) -> bool:
+    """Whether the record ends there: the next one or nothing follows, or an empty line and the digest is right."""
+    ahead.fetch(end + OVERLAP_BYTES)
+    after = BETWEEN.match(ahead.data, end).end()
+    if after == len(ahead.data) or VERSION_LINE.match(ahead.data, after):
+        return True
+    digest = headers.get("warc-block-digest", "")
+    is_right = not digest.startswith("sha1:") or digest == digest_of(bytes(ahead.data[start:end]))
+    return ahead.data.count(b"\n", end, after) > 1 and is_right
 
 
 def _reason(ahead: _Ahead) -> Reason:
@@ -221,19 +243,20 @@ def _end_of_header(ahead: _Ahead) -> int:
         size *= 2
 
 
-def parse_header(head: bytes) -> dict[str, str]:
+def parse_header(head: bytes, is_strict: bool = True) -> dict[str, str]:
     """The named fields of a WARC or HTTP header but for its first line: lower-case name -> first value."""
     fields: dict[str, str] = {}
     name = ""
     for line in re.split(r"\r?\n", head.decode("utf-8", "replace"))[1:]:
-        if line[:1] in (" ", "\t") and name:
+        if line[:1] in (" ", "\t") and name in fields:
             fields[name] += " " + line.strip()
         elif line:
             name, colon, value = line.partition(":")
             name = name.strip().lower()
-            if not colon or not name:
+            if colon and name:
+                fields.setdefault(name, value.strip())
+            elif is_strict:
                 raise BadHeader(f"no field: {line[:80]!r}")
-            fields.setdefault(name, value.strip())
     return fields
 
 
@@ -361,7 +384,7 @@ def text_page(block: bytes) -> Page:
 
 def to_lines(text: str) -> list[str]:
     """Stripped lines, at least one; blank ones stay."""
-    return [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
+    return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
 
 
 # HTTP response -> page
@@ -375,17 +398,29 @@ def http_page(record: Record, options: Options) -> Page:
         return Page("", "\n".join(to_lines(text)).strip("\n"))
     tree = HTMLTree.parse(text)
     main = options.main_content and len(text) * max_depth(text) <= MAX_EXTRACTION_COST
+    if main:
+        shelter_lists(tree)
     plain = SURROGATE.sub("\ufffd", extract_plain_text(tree, main_content=main, alt_texts=False))
     title = SURROGATE.sub("\ufffd", tree.title or "")
     return Page(" ".join(title.split()), "\n".join(to_lines(plain)).strip("\n"))
 
 
+def shelter_lists(tree: HTMLTree) -> None:
+    """Move lists of text further from the root: near it, resiliparse takes every `<ul>` for a menu and drops it."""
+    for found in tree.body.query_selector_all(SHALLOW_LISTS) if tree.body else ():
+        linked = sum(len(link.text) for link in found.query_selector_all("a"))
+        if linked < MAX_LINKED_FRACTION * len(found.text):
+            for _ in range(SHALLOW):
+                wrapper = tree.create_element("div")
+                found.parent.replace_child(wrapper, found)
+                wrapper.append_child(found)
+
+
 def http_header(block: bytes) -> tuple[dict[str, str], bytes]:
-    """The fields of an HTTP response, lines that are none left out, and its payload."""
+    """The fields of an HTTP response and its payload."""
     end = END_OF_HEADER.search(block)
     head, payload = (block[: end.start()], block[end.end() :]) if end else (block, b"")
-    status, *lines = head.splitlines()
-    return parse_header(b"\n".join([status, *(line for line in lines if b":" in line[1:])])), payload
+    return parse_header(head, is_strict=False), payload
 
 
 def max_depth(html: str) -> int:
@@ -425,33 +460,43 @@ def decode_body(http: dict[str, str], payload: bytes, may_be_cut: bool) -> bytes
 def unchunk(payload: bytes) -> bytes:
     """The data of a chunked body (RFC 9112, 7.1), or the payload itself where it is not chunked."""
     parts, at = [], 0
-    while size := re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]{0,200}\r?\n").match(payload, at):
-        length = int(size[1], 16)
-        parts.append(payload[size.end() : size.end() + length])
-        at = size.end() + length + 2
+    while size := CHUNK.match(payload, at):
+        length, begin = int(size[1], 16), size.end()
+        parts.append(payload[begin : begin + length])
+        at = begin + length
         if not length or at >= len(payload):
             return b"".join(parts)
-    return payload if not parts else b"".join(parts)
+        if payload[at : at + 2] != b"\r\n":
+            break
+        at += 2
+    if len(parts) > 1:
+        raise Undecodable(Reason.UNDECODABLE, f"no chunk at {at} of a chunked body")
+    return payload
 
 
 def _decoded(encoding: str, payload: bytes, may_be_cut: bool) -> bytes:
     try:
-        if encoding == "gzip" and payload[:2] == b"\x1f\x8b":
+        if encoding == "gzip" and payload[:2] == GZIP:
             return _inflated(payload, 31, may_be_cut)
         if encoding == "deflate" and not payload.lstrip().startswith(b"<"):
             return _inflated(payload, 15 if payload[:1] == b"\x78" else -15, may_be_cut)
         if encoding == "br" and not payload.lstrip().startswith(b"<"):
             return _from_brotli(payload, may_be_cut)
-        if encoding == "zstd" and payload[:4] == b"\x28\xb5\x2f\xfd":
-            return _from_zstd(payload)
+        if encoding == "zstd" and payload[:4] == ZSTD:
+            return _from_zstd(payload, may_be_cut)
     except (zlib.error, brotli.error, zstandard.ZstdError) as error:
         raise Undecodable(Reason.UNDECODABLE, f"{encoding}: {error}") from None
     return payload
 
 
 def _inflated(payload: bytes, wbits: int, may_be_cut: bool) -> bytes:
-    decoder = zlib.decompressobj(wbits)
-    return _checked(decoder.decompress(payload, MAX_RECORD_BYTES + 1), decoder.eof, may_be_cut)
+    data = b""
+    while True:
+        decoder = zlib.decompressobj(wbits)
+        data += decoder.decompress(payload, MAX_RECORD_BYTES + 1)
+        payload = decoder.unused_data
+        if len(data) > MAX_RECORD_BYTES or payload[:2] != GZIP:  # else another member follows
+            return _checked(data, decoder.eof, may_be_cut)
 
 
 def _from_brotli(payload: bytes, may_be_cut: bool) -> bytes:
@@ -460,9 +505,14 @@ def _from_brotli(payload: bytes, may_be_cut: bool) -> bytes:
     return _checked(data, decoder.is_finished(), may_be_cut)
 
 
-def _from_zstd(payload: bytes) -> bytes:
-    with zstandard.ZstdDecompressor(max_window_size=MAX_RECORD_BYTES).stream_reader(payload) as stream:
-        return _checked(stream.read(MAX_RECORD_BYTES + 1), True, True)
+def _from_zstd(payload: bytes, may_be_cut: bool) -> bytes:
+    decoder = zstandard.ZstdDecompressor(max_window_size=MAX_RECORD_BYTES).decompressobj()
+    data = bytearray()
+    for at in range(0, len(payload), ZSTD_STEP):
+        if decoder.eof or len(data) > MAX_RECORD_BYTES:
+            break
+        data += decoder.decompress(payload[at : at + ZSTD_STEP])
+    return _checked(bytes(data), decoder.eof, may_be_cut)
 
 
 def _checked(data: bytes, finished: bool, may_be_cut: bool) -> bytes:

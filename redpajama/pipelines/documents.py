@@ -114,7 +114,8 @@ def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
     options = module.Options(**{**source.options, **side})
     tally = Tally()
     with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
-        for document, digest in once(module.read(files, options, source.name, tally), tally):
+        full = list(not_empty(files, tally))
+        for document, digest in once(module.read(full, options, source.name, tally), tally):
             writer.add_document(document, digest)
             if tally.rows:
                 ledger.drain(tally)
@@ -129,6 +130,16 @@ def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
 
 def _raw_file(build: Build, found: dict[str, Any]) -> RawFile:
     return RawFile(**{**found, "path": build.store.locate(found["path"])})
+
+
+def not_empty(files: list[RawFile], tally: Tally) -> Iterator[RawFile]:
+    """The files that have bytes; one without any is on record as cut off. In a tree an empty file is a file."""
+    for file in files:
+        if file.bytes or file.tree:
+            yield file
+        else:
+            tally.file = file.url
+            tally.skip(0, 0, Reason.TRUNCATED, note="an empty file")
 
 
 def once(documents: Iterator[Document], tally: Tally) -> Iterator[tuple[Document, bytes]]:
