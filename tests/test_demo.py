@@ -1,0 +1,248 @@
+"""The demo: its raw files are what make_demo.py makes, it builds, and each planted thing has the fate it should have."""
+
+import importlib.util
+import re
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpora import cli
+
+from redpajama.artifacts import Store
+from redpajama.report import funnel
+from redpajama.report.why import why
+from redpajama.tokenize import encode, megatron
+
+ROOT = Path(__file__).parents[1]
+MANIFESTS = ROOT / "manifests"
+CODE = "github/example/redpajama@e6e536f065ee"
+WARC = "demo/common_crawl/CC-MAIN-20240520110000-20240520140000-00000.warc.gz"
+WET = WARC.replace(".warc.gz", ".warc.wet.gz")
+REPOSITORY = "demo/github/example__redpajama-e6e536f065eea73dec481b3b6aa85010b9bf6798.tar.gz"
+OTHER_ZLIB = pytest.mark.skipif("ng" in zlib.ZLIB_RUNTIME_VERSION, reason="zlib-ng compresses to other bytes")
+
+
+def load_maker():
+    spec = importlib.util.spec_from_file_location("make_demo", MANIFESTS / "make_demo.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def raw_files(folder: Path) -> dict[str, bytes]:
+    """{name: content} of the raw files of a demo, without the texts they are made from."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and folder / "text" not in path.parents)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """(what the command printed, its store, its record)."""
+    root = tmp_path_factory.mktemp("demo")
+    result = cli("build", MANIFESTS / "demo.toml", "--out", root)
+    assert result.returncode == 0, result.stderr[-3000:]
+    store = Store(str(root))
+    return result.stdout, store, funnel.read_build(store)
+
+
+@pytest.fixture(scope="module")
+def stories(built):
+    """what -> the stories that `redpajama why` tells."""
+    return partial(why, *built[1:])
+
+
+# ---- raw files
+
+
+@OTHER_ZLIB
+def test_make_demo_gives_the_shipped_bytes(tmp_path):
+    load_maker().main(tmp_path)
+    assert raw_files(tmp_path / "demo") == raw_files(MANIFESTS / "demo")
+
+
+def test_the_raw_files_are_small():
+    assert sum(map(len, raw_files(MANIFESTS / "demo").values())) < 400_000
+
+
+# ---- the build
+
+
+def test_the_corpus_is_the_one_that_the_readme_shows(built):
+    shown = re.search(r"^\s*corpus   ([0-9a-f]{64})\s*$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert shown, "README.md shows no line `corpus   <64 hex digits>`"
+    assert f"corpus   {shown[1]}" in built[0]
+
+
+def test_all_nine_sources_are_in_it_near_their_shares(built):
+    rows = funnel.funnel(*built[1:])
+    assert len(rows) == 9
+    for row in rows:
+        assert row.drawn_documents > 0
+        assert row.got_share == pytest.approx(row.wanted_share, abs=0.02), row.source
+
+
+def test_some_sources_are_repeated_and_some_are_drawn_in_part(built):
+    rows = {row.source: row for row in funnel.funnel(*built[1:])}
+    assert rows["wikipedia"].drawn_copies > rows["wikipedia"].living == rows["wikipedia"].drawn_documents
+    assert rows["github"].drawn_copies == rows["github"].drawn_documents < rows["github"].living
+
+
+def test_there_are_three_shards(built):
+    assert len(shards(built[1])) == 3
+
+
+def test_a_document_that_speaks_of_the_end_of_text_does_not_end_there(built, stories):
+    store = built[1]
+    (story,) = stories("stackexchange/textcraft.example/11")
+    assert story["text"].count("<|endoftext|>") == 2
+    (place,) = story["shards"]
+    tokens = np.frombuffer(store.read(place["shard"]), "<u2")
+    tokens = tokens[place["token_offset"] : place["token_offset"] + place["n_tokens"]]
+    tokenizer = load_tokenizer(store)
+    assert np.flatnonzero(tokens == tokenizer.eod_id).tolist() == [len(tokens) - 1]
+    assert tokenizer.decode(tokens[:-1]).startswith(story["text"])
+
+
+def test_every_document_of_the_shards_ends_once(built):
+    tokenizer = load_tokenizer(built[1])
+    for path in shards(built[1]):
+        index = megatron.read_index(path.with_suffix(".idx"))
+        tokens = np.fromfile(path, index.dtype)
+        ends = np.flatnonzero(tokens == tokenizer.eod_id)
+        assert ends.tolist() == (np.cumsum(index.sizes) - 1).tolist()
+
+
+def shards(store: Store) -> list[Path]:
+    return sorted(Path(store.url).glob("tokens/*/*.bin"))
+
+
+def load_tokenizer(store: Store) -> encode.Tokenizer:
+    (path,) = Path(store.url).glob("tokenizer/*/*tokenizer.json")
+    return encode.load(path)
+
+
+# ---- fates
+
+
+@pytest.mark.parametrize(
+    ("doc_id", "reason"),
+    [
+        ("arxiv/2403.99901/old-draft.tex", "not-included"),
+        ("arxiv/2403.99904", "pdf-only"),
+        ("arxiv/2403.99905", "withdrawn"),
+        ("wikipedia/en/1003", "not-an-article"),
+        ("wikipedia/en/1004", "redirect"),
+        ("wikipedia/en/1006", "disambiguation"),
+        ("stackexchange/textcraft.example/33", "low-score"),
+        ("stackexchange/textcraft.example/72", "orphan-answer"),
+        ("stackexchange/textcraft.example/73", "not-a-post"),
+        ("github/example/copyleft/balance.py", "license-not-allowed"),
+        (f"{CODE}/LICENSE", "license-file"),
+        (f"{CODE}/pyproject.toml", "wrong-suffix"),
+    ],
+)
+def test_a_unit_that_is_not_wanted_is_dropped_by_name(stories, doc_id, reason):
+    assert [story["fate"] for story in stories(doc_id)] == [f"dropped by the pipeline: {reason}"]
+
+
+@pytest.mark.parametrize(
+    ("file", "reason", "evidence"),
+    [
+        (WARC, "invalid-record", {"note": "does not end at its Content-Length 99"}),
+        (WET, "damaged", {"codec": "gzip"}),
+        ("demo/c4/c4-train.00000-of-00001.json.gz", "invalid-json", {"line": 5}),
+        (REPOSITORY, "invalid-utf8", {}),
+        (REPOSITORY, "unsafe-path", {}),
+        ("demo/wikipedia/enwiki-20240520-pages-articles-multistream.xml.bz2", "invalid-xml", {}),
+    ],
+)
+def test_a_broken_record_is_quarantined_with_its_place(stories, file, reason, evidence):
+    (story,) = [each for each in stories(file) if each["fate"] == f"quarantined by the pipeline: {reason}"]
+    assert story["evidence"]["file"] == file
+    assert evidence.items() <= story["evidence"].items()
+
+
+def test_nothing_else_is_broken(built):
+    rows = {row.source: (row.quarantined, row.damaged_ranges) for row in funnel.funnel(*built[1:])}
+    broken = {source: counts for source, counts in rows.items() if any(counts)}
+    assert broken == {"common_crawl": (1, 1), "c4": (1, 0), "github": (2, 0), "wikipedia": (1, 0)}
+
+
+def test_the_damaged_range_is_one_gzip_member_and_the_records_around_it_are_read(stories):
+    (story,) = [each for each in stories(WET) if "damaged" in each["fate"]]
+    data = (MANIFESTS / WET).read_bytes()
+    start, end = story["evidence"]["offset"], story["evidence"]["end"]
+    assert data[start : start + 3] == data[end : end + 3] == b"\x1f\x8b\x08"
+    for url in ("https://pressroom-memories.example/night-shift-in-the-morgue.html", "https://stationers-row.example/opening-hours"):
+        assert stories(url)[0]["doc_id"].startswith("common_crawl/")
+    assert stories("https://bookbench.example/paste-and-glue") == []
+
+
+def test_the_file_that_climbs_out_of_its_tar_is_nowhere(built, stories):
+    (story,) = [each for each in stories(REPOSITORY) if "unsafe-path" in each["fate"]]
+    assert story["evidence"]["member"].endswith("/../../home/reader/.profile")
+    assert not list(Path(built[1].url).rglob(".profile"))
+
+
+@pytest.mark.parametrize(
+    ("what", "fate"),
+    [
+        ("https://wellsetpage.example/ask/closed", "min_chars = 200, measured 98"),
+        ("https://stationers-row.example/opening-hours", "min_chars = 300, measured 81"),
+        ("wikipedia/en/1010", "min_words = 20, measured 10"),
+        ("github/example/small-sums/stop.min.js", "max_max_line_chars = 1000, measured 1359"),
+    ],
+)
+def test_a_rule_removes_what_fails_it(stories, what, fate):
+    assert [story["fate"] for story in stories(what)] == [f"removed by quality: {fate}"]
+
+
+def test_an_article_on_the_web_loses_to_its_copy_in_c4(stories):
+    row, page = stories("https://www.paperboat.example/notes/second-copy")
+    assert row["doc_id"].startswith("c4/")
+    assert page["doc_id"].startswith("common_crawl/")
+    assert page["fate"] == f"removed by exact: exact-duplicate, survivor {row['doc_id']}"
+
+
+def test_a_file_loses_to_its_copy_in_the_repository_and_so_does_a_fork_with_another_licence_header(stories):
+    copies = {story["doc_id"].partition("/")[0]: story["fate"] for story in stories(content("code/redpajama/hashing.py.txt"))}
+    assert copies["the_stack"] == f"removed by exact: exact-duplicate, survivor {CODE}/redpajama/hashing.py"
+    (fork,) = stories("github/reader/fork-of-redpajama/hashing.py")
+    assert fork["fate"] == f"removed by exact: exact-duplicate, survivor {CODE}/redpajama/hashing.py"
+
+
+def test_texts_that_differ_in_white_space_are_one(stories):
+    urls = ["https://wellsetpage.example/ask/two-spaces-after-a-full-stop", "https://wellsetpage.example/print.php?article=118"]
+    assert_one_survives([stories(url)[0] for url in urls])
+
+
+def test_composed_and_decomposed_accents_are_one(stories):
+    speech = content("pile/europarl-bibliotheques.txt").partition("\n\n")[2]
+    assert_one_survives(stories(speech))
+
+
+def assert_one_survives(copies: list[dict]) -> None:
+    gone, left = sorted(copies, key=lambda story: not story["verdicts"])
+    assert not left["verdicts"]
+    assert gone["fate"] == f"removed by exact: exact-duplicate, survivor {left['doc_id']}"
+    assert gone["signals"]["chars"] != left["signals"]["chars"]
+
+
+def test_a_pile_row_that_stands_there_twice_is_one_document(stories):
+    document, row = stories(content("pile/hn-plain-text.txt").partition("\n\n")[2])[:1] + stories("pile/hackernews/a8b4d36f13d720496d3105f4")[1:]
+    assert document["doc_id"] == row["doc_id"]
+    assert row["fate"] == "dropped by the pipeline: repeated-record"
+
+
+def test_slices_and_languages_that_are_not_wanted_are_left_out(stories):
+    fates = {story["evidence"].get("pile_set_name"): story["fate"] for story in stories("demo/pile/00.jsonl.zst")}
+    assert fates["Wikipedia (en)"] == "dropped by the pipeline: not-selected"
+    assert fates["OpenSubtitles"] == "dropped by the pipeline: withdrawn"
+    (lua,) = stories("demo/the_stack/data/train-00000-of-00001.parquet")
+    assert (lua["fate"], lua["evidence"]["lang"]) == ("dropped by the pipeline: not-selected", "Lua")
+
+
+def content(name: str) -> str:
+    return (MANIFESTS / "demo" / "text" / name).read_text(encoding="utf-8")
