@@ -242,6 +242,7 @@ def tar(files: list[tuple[str, bytes]], header: Head | None = None) -> bytes:
 def bigquery() -> bytes:
     """Rows of github_repos: integers are strings there."""
     fork = "# Copyright 2024 the fork's author\n# Licensed under the Apache License, Version 2.0.\n\n"
+    hashing = fork + read_code("code/redpajama/hashing.py")
     rows = [
         ("example/linetools", "src/count.c", "mit", "C", read_code("programs/count.c")),
         ("example/linetools", "src/fold.rs", "mit", "Rust", read_code("programs/fold.rs")),
@@ -254,7 +255,7 @@ def bigquery() -> bytes:
         ("example/ledger", "sql/losses.sql", "apache-2.0", "SQL", read_code("programs/losses.sql")),
         ("example/ledger", "bin/rotate.sh", "apache-2.0", "Shell", read_code("programs/rotate.sh")),
         ("example/copyleft", "balance.py", "gpl-2.0", "Python", read_code("programs/balance.py")),
-        ("reader/fork-of-redpajama", "hashing.py", "apache-2.0", "Python", fork + read_code("code/redpajama/hashing.py")),
+        ("reader/fork-of-redpajama", "hashing.py", "apache-2.0", "Python", hashing),
     ]
     return gzip.compress(jsonl([bigquery_row(*row) for row in rows]), mtime=0)
 

@@ -13,6 +13,9 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
+
+import orjson
 
 from redpajama.bzip2 import Bzip2
 from redpajama.codecs import (
@@ -97,6 +100,20 @@ def lines(file: RawFile, tally: Tally) -> Iterator[tuple[int, bytes]]:
             tally.unit()
             yield number, line
         number += ended
+
+
+def json_rows(file: RawFile, tally: Tally) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+    """(line number, object, its line) of a file of JSON lines; any other line is quarantined."""
+    for number, line in lines(file, tally):
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            tally.quarantine("", Reason.INVALID_JSON, line, line=number, error=str(error))
+            continue
+        if isinstance(row, dict):
+            yield number, row, line
+        else:
+            tally.quarantine("", Reason.INVALID_RECORD, line, line=number, wanted="an object")
 
 
 def read_all(file: RawFile, tally: Tally) -> bytes:

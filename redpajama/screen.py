@@ -235,7 +235,8 @@ def collect_garbage(store: Store, yes: bool) -> int:
     """List, or remove, the files that no build names."""
     from redpajama.report.verify import verify
 
-    strangers = verify(store, _builds(store, "")).strangers
+    findings = verify(store, _builds(store, ""))
+    strangers = findings.strangers + findings.scratch
     for key in strangers:
         if yes:
             store.remove(key)

@@ -78,7 +78,7 @@ def test_an_empty_stream_has_an_empty_head():
         ('<?xml version="1.0" encoding="utf-16"?><a>é</a>'.encode(), None),  # a slip of its writer
         ('<?xml version="1.0" encoding="zlib"?><a>é</a>'.encode(), None),  # not a text encoding
     ],
-    ids="utf-8 mark utf-16-le utf-16-be no-mark latin-1 cp1251 false hostile".split(),
+    ids=["utf-8", "mark", "utf-16-le", "utf-16-be", "no-mark", "latin-1", "cp1251", "false", "hostile"],
 )
 def test_the_encoding_is_that_of_the_mark_or_the_declaration(data, text):
     if text is None:

@@ -15,7 +15,6 @@ Differs from RedPajama-1T
 
 from collections.abc import Iterator, Sequence
 
-import orjson
 from pydantic import BaseModel, ConfigDict
 
 from redpajama import decompress
@@ -40,25 +39,14 @@ class Options(BaseModel):
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """Rows of the release -> one document each."""
     for file in files:
-        for number, line in decompress.lines(file, tally):
-            yield from parse_row(line, number, options, source, tally)
-
-
-def parse_row(line: bytes, number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:
-    """One line -> its document, or a row in the ledger."""
-    try:
-        row = orjson.loads(line)
-        text, url = row["text"], row["url"]
-        timestamp = row.get("timestamp") or row.get("date") or ""
-    except orjson.JSONDecodeError as error:
-        tally.quarantine("", Reason.INVALID_JSON, line, line=number, error=str(error))
-        return
-    except (KeyError, TypeError, AttributeError):
-        tally.quarantine("", Reason.MISSING_FIELD, line, line=number, wanted="text, url")
-        return
-    doc_id = f"{source}/{content_key(str(url), str(timestamp), str(text))}"
-    if not isinstance(text, str) or not text.strip():
-        tally.drop(doc_id, Reason.EMPTY_TEXT, line=number)
-        return
-    meta = {"timestamp": timestamp, "url": url, "language": options.language, "source": "c4"}
-    yield Document(doc_id, text, meta)
+        for number, row, line in decompress.json_rows(file, tally):
+            text, url, timestamp = row.get("text"), row.get("url"), row.get("timestamp") or row.get("date") or ""
+            if not isinstance(text, str) or not isinstance(url, str):
+                tally.quarantine("", Reason.MISSING_FIELD, line, line=number, wanted="text, url")
+                continue
+            doc_id = f"{source}/{content_key(url, str(timestamp), text)}"
+            if text.strip():
+                meta = {"timestamp": timestamp, "url": url, "language": options.language, "source": "c4"}
+                yield Document(doc_id, text, meta)
+            else:
+                tally.drop(doc_id, Reason.EMPTY_TEXT, line=number)

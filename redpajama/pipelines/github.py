@@ -25,7 +25,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import orjson
 from pydantic import BaseModel, ConfigDict
 
 from redpajama import decompress
@@ -98,8 +97,8 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
         elif kind == "tar":
             yield from read_tarball(group[0], options, source, tally)
         else:
-            for number, line in decompress.lines(group[0], tally):
-                yield from parse_line(line, number, options, source, tally)
+            for number, row, _ in decompress.json_rows(group[0], tally):
+                yield from parse_row(row, number, options, source, tally)
 
 
 def kind_of(file: RawFile) -> str:
@@ -116,19 +115,6 @@ def kind_of(file: RawFile) -> str:
 
 
 # ---- rows
-
-
-def parse_line(line: bytes, number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:
-    """One line of BigQuery's JSON export -> its document, or a row in the ledger."""
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        tally.quarantine("", Reason.INVALID_JSON, line, line=number, error=str(error))
-        return
-    if isinstance(row, dict):
-        yield from parse_row(row, number, options, source, tally)
-    else:
-        tally.quarantine("", Reason.INVALID_RECORD, line, line=number, wanted="an object")
 
 
 def parse_row(row: dict[str, Any], number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:

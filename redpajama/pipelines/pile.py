@@ -17,7 +17,6 @@ Differs from RedPajama-1T
 import re
 from collections.abc import Iterator, Sequence
 
-import orjson
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from redpajama import decompress
@@ -68,24 +67,19 @@ def check_slices(slices: Sequence[str], allow_withdrawn: bool) -> str | None:
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """Rows of the release -> one document each."""
     for file in files:
-        for number, line in decompress.lines(file, tally):
-            yield from parse_row(line, number, options, source, tally)
+        for number, row, line in decompress.json_rows(file, tally):
+            meta = row.get("meta")
+            text, name = row.get("text"), meta.get("pile_set_name") if isinstance(meta, dict) else None
+            if isinstance(text, str) and isinstance(name, str):
+                yield from to_document(text, name, number, options, source, tally)
+            else:
+                tally.quarantine("", Reason.MISSING_FIELD, line, line=number, wanted="text, meta.pile_set_name")
 
 
-def parse_row(line: bytes, number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:
-    """One line -> its document, or a row in the ledger."""
-    try:
-        row = orjson.loads(line)
-        text, name = row["text"], row["meta"]["pile_set_name"]
-    except orjson.JSONDecodeError as error:
-        tally.quarantine("", Reason.INVALID_JSON, line, line=number, error=str(error))
-        return
-    except (KeyError, TypeError):
-        tally.quarantine("", Reason.MISSING_FIELD, line, line=number, wanted="text, meta.pile_set_name")
-        return
-    if not isinstance(text, str) or not isinstance(name, str):
-        tally.quarantine("", Reason.INVALID_RECORD, line, line=number, wanted="strings")
-        return
+def to_document(
+    text: str, name: str, number: int, options: Options, source: str, tally: Tally
+) -> Iterator[Document]:
+    """A row's text and slice -> its document, or a row in the ledger."""
     doc_id = f"{source}/{slug(name)}/{content_key(text)}"
     if name not in options.slices:
         reason = Reason.WITHDRAWN if name in WITHDRAWN else Reason.NOT_SELECTED

@@ -14,22 +14,26 @@ READ_BYTES = 1 << 20
 
 @dataclass
 class Findings:
-    """What `verify` found: `problems` are broken promises, `strangers` are files that no build names."""
+    """What `verify` found."""
 
     files: int
     bytes: int
-    problems: list[str]
-    strangers: list[str]
+    problems: list[str]  # broken promises
+    strangers: list[str]  # files that no build names
+    scratch: list[str]  # partition files of finished regroups: a later build may use them again
 
 
 def verify(store: Store, names: list[str]) -> Findings:
     """Check the builds of these names and every file that they name, and list the files that none of them names."""
-    findings = Findings(0, 0, [], [])
+    findings = Findings(0, 0, [], [], [])
     named = {f"builds/{name}.json" for name in names}
     for key in sorted(named):
         for entry in _stages_of(store, key, findings):
             named |= _check_stage(store, entry, findings)
-    findings.strangers = [key for key, _ in store.keys("") if key not in named and not key.startswith(OUTSIDE)]
+    for key, _ in store.keys(""):
+        if key not in named and not key.startswith(OUTSIDE):
+            is_scratch = key.partition("/")[0].endswith("-split")
+            (findings.scratch if is_scratch else findings.strangers).append(key)
     findings.files = len(named)
     return findings
 

@@ -1,0 +1,310 @@
+"""Compiled kernels: UTF-8 bytes of whole Arrow batches -> hashes of normalised n-grams -> MinHash signatures.
+
+Normalisation, exactly. Units `word` and `char`: a *word* is a run of letters, marks and numbers (general categories L,
+M, N as the RE2 inside pyarrow knows them); everything else (punctuation, symbols, white space, planes 4 to 16) only
+separates. Letters are lower-case, without the diacritics U+0300 to U+036F, composed or not: so NFC and NFD of Latin,
+Greek and Cyrillic agree. Digits stay as they are. Scripts written without spaces (ALONE) have one character a word.
+Unit `char` takes its n-grams from the characters of the words, joined by one space. Unit `code`: a token is a run of
+letters, marks, numbers and `_`, as it stands; everything else only separates.
+
+An n-gram's hash has 64 bits. A text shorter than an n-gram is one n-gram, its own; a text without a word has none.
+Fingerprints of users name pyarrow, for the Unicode tables.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
+
+VERSION = 1
+LIBRARIES = ("numpy", "pyarrow")
+
+ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+WORD = r"[\p{L}\p{M}\p{N}]"
+END_OF_CODES = 0x40000  # planes 4 to 16 hold nothing that is part of a word
+DIACRITICS = (0x0300, 0x0370)
+SPACE = 0x20
+IS_ALONE, IS_SILENT = np.uint32(1 << 31), np.uint32(1 << 30)  # flags beside a code; a silent one is passed over
+
+PRIME = np.uint64(0x100000001B3)  # FNV-1a
+OFFSET = np.uint64(0xCBF29CE484222325)
+BASE = np.uint64(0x9E3779B97F4A7C15)  # of the rolling polynomial: odd, from the golden ratio
+MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # SplitMix64's finaliser
+PIECE = 8192  # n-grams held at once: a signature needs no more, however long the text
+
+ROLL, COUNT, WORD_HASH, IN_WORD, STATE_WORDS = 0, 1, 2, 3, 4  # what a text's state holds between pieces
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile with Numba, cached on disk; where no folder for the cache is writable, compile in each process."""
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # "no locator available": neither beside the package, nor at home, nor NUMBA_CACHE_DIR
+        return njit(nogil=True)(function)
+
+
+# ---- tables
+
+
+@cache
+def fold_table(unit: str) -> np.ndarray:
+    """uint32[END_OF_CODES]: what each code point becomes, with its flags; 0 separates."""
+    codes = np.arange(END_OF_CODES, dtype=np.uint32)
+    codes = codes[(codes < 0xD800) | (codes > 0xDFFF)]  # surrogates are no characters
+    characters = _characters(codes)
+    table = np.zeros(END_OF_CODES, np.uint32)
+    in_word = _matches(characters, WORD)
+    if unit == "code":
+        table[codes[in_word]] = codes[in_word]
+        table[ord("_")] = ord("_")
+        return table
+    table[codes[in_word]] = _fold(codes, characters)[in_word]
+    table[DIACRITICS[0] : DIACRITICS[1]] = IS_SILENT
+    table[codes[in_word & _matches(characters, ALONE)]] |= IS_ALONE
+    return table
+
+
+def _characters(codes: np.ndarray) -> pa.Array:
+    return pa.array(list(codes.astype("<u4").tobytes().decode("utf-32-le")), pa.large_string())
+
+
+def _matches(characters: pa.Array, pattern: str) -> np.ndarray:
+    return pc.match_substring_regex(characters, pattern).to_numpy(zero_copy_only=False)
+
+
+def _fold(codes: np.ndarray, characters: pa.Array) -> np.ndarray:
+    """Each code point in lower case, without its diacritics where nothing else is decomposed."""
+    parts = pc.utf8_normalize(characters, form="NFD")
+    accented = _matches(parts, r"^.[\x{0300}-\x{036F}]+$")
+    bare = pc.if_else(pa.array(accented), pc.utf8_slice_codeunits(parts, 0, 1), characters)
+    lower = "".join(pc.utf8_lower(bare).to_pylist())  # one character for one: simple case mapping
+    return np.frombuffer(lower.encode("utf-32-le"), "<u4")
+
+
+# ---- kernels
+
+
+@compiled
+def _mix(value):
+    value = (value ^ (value >> np.uint64(30))) * MIX_1
+    value = (value ^ (value >> np.uint64(27))) * MIX_2
+    return value ^ (value >> np.uint64(31))
+
+
+@compiled
+def _decode(data, place, first):
+    """The code point of the non-ASCII character at `place`, and its bytes."""
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | (data[place + 1] & 0x3F), 2
+    if first < 0xF0:
+        return (first & 0x0F) << 12 | (data[place + 1] & 0x3F) << 6 | (data[place + 2] & 0x3F), 3
+    code = (first & 0x07) << 18 | (data[place + 1] & 0x3F) << 12
+    return code | (data[place + 2] & 0x3F) << 6 | (data[place + 3] & 0x3F), 4
+
+
+@compiled
+def _push(word, state, ring, out, found, leaving):
+    """One more word (or character): the polynomial rolls on; returns how many n-grams `out` holds."""
+    ngram = len(ring)
+    count = state[COUNT]
+    slot = count % np.uint64(ngram)
+    state[ROLL] = state[ROLL] * BASE + word - ring[slot] * leaving
+    ring[slot] = word
+    state[COUNT] = count + np.uint64(1)
+    if state[COUNT] >= np.uint64(ngram):
+        out[found] = _mix(state[ROLL])
+        found += 1
+    return found
+
+
+@compiled
+def _power(ngram):
+    power = np.uint64(1)
+    for _ in range(ngram):
+        power *= BASE
+    return power
+
+
+@compiled
+def _word_ngrams(data, place, end, table, state, ring, out):
+    """Words of data[place:end] -> n-gram hashes in `out` until it is full; (next place, n-grams)."""
+    leaving, found = _power(len(ring)), 0
+    word, in_word = state[WORD_HASH], state[IN_WORD] != 0
+    while place < end and found < len(out) - 2:
+        first = np.int64(data[place])
+        if first < 0x80:
+            code, width = first, 1
+        else:
+            code, width = _decode(data, place, first)
+        place += width
+        folded = table[code] if code < END_OF_CODES else np.uint32(0)
+        if folded & IS_SILENT:
+            continue
+        if in_word and (folded == 0 or folded & IS_ALONE):
+            found = _push(_mix(word), state, ring, out, found, leaving)
+            in_word = False
+        if folded & IS_ALONE:
+            found = _push(_mix((OFFSET ^ np.uint64(folded)) * PRIME), state, ring, out, found, leaving)
+        elif folded:
+            word = ((word if in_word else OFFSET) ^ np.uint64(folded)) * PRIME
+            in_word = True
+    if place >= end and in_word:
+        found = _push(_mix(word), state, ring, out, found, leaving)
+        in_word = False
+    state[WORD_HASH], state[IN_WORD] = word, np.uint64(in_word)
+    return place, found
+
+
+@compiled
+def _char_ngrams(data, place, end, table, state, ring, out):
+    """As `_word_ngrams`, for the characters of the words joined by one space."""
+    leaving, found = _power(len(ring)), 0
+    apart = state[IN_WORD] != 0  # a separator stands before the next character of a word
+    while place < end and found < len(out) - 2:
+        first = np.int64(data[place])
+        if first < 0x80:
+            code, width = first, 1
+        else:
+            code, width = _decode(data, place, first)
+        place += width
+        folded = table[code] if code < END_OF_CODES else np.uint32(0)
+        if folded & IS_SILENT:
+            continue
+        apart = apart or folded == 0 or (folded & IS_ALONE) != 0
+        if folded:
+            if apart and state[COUNT] > 0:
+                found = _push(_mix(np.uint64(SPACE)), state, ring, out, found, leaving)
+            found = _push(_mix(np.uint64(folded)), state, ring, out, found, leaving)
+            apart = (folded & IS_ALONE) != 0
+    state[IN_WORD] = np.uint64(apart)
+    return place, found
+
+
+@compiled
+def _piece(data, place, end, table, by_char, state, ring, out):
+    """The next n-grams of a text; (next place, n-grams). A text shorter than an n-gram is its own."""
+    if by_char:
+        place, found = _char_ngrams(data, place, end, table, state, ring, out)
+    else:
+        place, found = _word_ngrams(data, place, end, table, state, ring, out)
+    if place >= end and 0 < state[COUNT] < np.uint64(len(ring)):
+        out[found] = _mix(state[ROLL] ^ state[COUNT])
+        found += 1
+    return place, found
+
+
+@compiled
+def _all_ngrams(data, place, end, table, by_char, ngram):
+    """Every n-gram hash of one text, repeated ones too; uint64[n]."""
+    state, ring, out = np.zeros(STATE_WORDS, np.uint64), np.zeros(ngram, np.uint64), np.empty(PIECE, np.uint64)
+    hashes, total = np.empty(PIECE, np.uint64), 0
+    while place < end:
+        place, found = _piece(data, place, end, table, by_char, state, ring, out)
+        if total + found > len(hashes):
+            grown = np.empty(2 * len(hashes), np.uint64)
+            grown[:total] = hashes[:total]
+            hashes = grown
+        hashes[total : total + found] = out[:found]
+        total += found
+    return hashes[:total]
+
+
+@compiled
+def _lower(ngrams, found, factors, addends, signature):
+    """Fold n-grams into the minimum of each permutation x -> a * x + b mod 2**32."""
+    for number in range(len(factors)):
+        factor, addend, least = factors[number], addends[number], signature[number]
+        for place in range(found):
+            value = np.uint32(ngrams[place] * factor + addend)
+            least = value if value < least else least
+        signature[number] = least
+
+
+@compiled
+def _sign(data, bounds, table, by_char, ngram, factors, addends, signatures, counts):
+    """Texts -> their signatures and numbers of n-grams, written to uint32[n, permutations] and int64[n]."""
+    state, ring = np.zeros(STATE_WORDS, np.uint64), np.zeros(ngram, np.uint64)
+    out, high = np.empty(PIECE, np.uint64), np.empty(PIECE, np.uint32)
+    for text in range(len(counts)):
+        state[:], ring[:] = 0, 0
+        place, end = bounds[text], bounds[text + 1]
+        while place < end:
+            place, found = _piece(data, place, end, table, by_char, state, ring, out)
+            for number in range(found):
+                high[number] = np.uint32(out[number] >> np.uint64(32))
+            _lower(high, found, factors, addends, signatures[text])
+            counts[text] += found
+
+
+@compiled
+def _band_keys(signatures, bands, rows, keys):
+    """uint32[n, permutations] -> uint64[n, bands]: a hash of each band's number and values."""
+    for text in range(len(signatures)):
+        for band in range(bands):
+            key = _mix(OFFSET ^ np.uint64(band))
+            for row in range(rows):
+                key = _mix(key * BASE + np.uint64(signatures[text, band * rows + row]))
+            keys[text, band] = key
+
+
+@compiled
+def _equal_counts(signature, others, counts):
+    """How many values of a signature equal those of each other one: int32[n]."""
+    for other in range(len(counts)):
+        equal = np.int32(0)
+        for number in range(len(signature)):
+            equal += np.int32(signature[number] == others[other, number])
+        counts[other] = equal
+
+
+# ---- what others call
+
+
+def buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of all texts (uint8) and the n + 1 places where they begin and end (int64)."""
+    if texts.null_count:
+        raise ValueError(f"{texts.null_count} of {len(texts)} texts are null")
+    _, places, data = texts.cast(pa.large_string()).buffers()
+    if not len(texts):
+        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
+    bounds = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data or b"", np.uint8), bounds
+
+
+def distinct_ngrams(texts: pa.LargeStringArray, unit: str, ngram: int) -> list[np.ndarray]:
+    """The hashes of each text's distinct n-grams, sorted; uint64[] each. Takes 8 bytes an n-gram of one text."""
+    data, bounds = buffers(texts)
+    table, by_char = fold_table(unit), unit == "char"
+    return [
+        np.unique(_all_ngrams(data, bounds[text], bounds[text + 1], table, by_char, ngram))
+        for text in range(len(texts))
+    ]
+
+
+def sign(
+    texts: pa.LargeStringArray, unit: str, ngram: int, factors: np.ndarray, addends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Texts -> (uint32[n, permutations], int64[n] numbers of n-grams); a signature of 0 n-grams means nothing."""
+    data, bounds = buffers(texts)
+    signatures = np.full((len(texts), len(factors)), 0xFFFFFFFF, np.uint32)
+    counts = np.zeros(len(texts), np.int64)
+    _sign(data, bounds, fold_table(unit), unit == "char", ngram, factors, addends, signatures, counts)
+    return signatures, counts
+
+
+def band_keys(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
+    """uint32[n, permutations] -> uint64[n, bands]."""
+    keys = np.empty((len(signatures), bands), np.uint64)
+    _band_keys(signatures, bands, rows, keys)
+    return keys
+
+
+def equal_counts(signature: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """uint32[permutations] beside uint32[n, permutations] -> int32[n]: how many values are equal."""
+    counts = np.empty(len(others), np.int32)
+    _equal_counts(signature, others, counts)
+    return counts

@@ -1,0 +1,297 @@
+"""MinHash: the kernels agree with plain Python on any text, estimates with datasketch, candidates with the curve."""
+
+import random
+import subprocess
+import sys
+import tarfile
+from itertools import pairwise
+
+import datasketch
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from conftest import SHARED, needs_shared
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from redpajama.dedup import minhash, ngrams
+from redpajama.dedup.minhash import PRESETS, MinHashParams, curve, doubtful
+
+MASK = (1 << 64) - 1
+PIECES = ["", " ", "\n", "don't", "don’t", "Straße", "É", "e\u0301", "İ", "Å", "\u212b", "ﬁ", "Ω", "й", "и\u0306", "_x_1"]
+PIECES += ["文字", "ひら", "カタ", "ไทย", "한국어", "हिन्दी", "😀", "𝒳", "\u0301", "\U000e0100", "\U00020000", "a b c d e", "٣7½", "\x00"]
+TEXTS = st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=30).map(" ".join), st.lists(st.sampled_from(PIECES)).map("".join))  # fmt: skip
+UNITS = st.sampled_from(["word", "char", "code"])
+
+
+def arrow(texts):
+    return pa.array(texts, pa.large_string())
+
+
+# ---- plain Python
+
+
+def is_in(character, pattern):
+    return pc.match_substring_regex(arrow([character]), pattern)[0].as_py()
+
+
+def fold(character):
+    parts = pc.utf8_normalize(arrow([character]), form="NFD")[0].as_py()
+    bare = parts[0] if len(parts) > 1 and all("\u0300" <= mark <= "\u036f" for mark in parts[1:]) else character
+    return pc.utf8_lower(arrow([bare]))[0].as_py()
+
+
+def words(text, unit):
+    """The definitions of `ngrams`, word for word."""
+    found, word = [], ""
+    for character in text:
+        if unit == "code":
+            part = character if character == "_" or (ord(character) < 0x40000 and is_in(character, ngrams.WORD)) else " "
+        elif "\u0300" <= character <= "\u036f":
+            continue
+        elif ord(character) < 0x40000 and is_in(character, ngrams.WORD):
+            part = fold(character)
+        else:
+            part = " "
+        alone = unit != "code" and part != " " and is_in(character, ngrams.ALONE)
+        if (part == " " or alone) and word:
+            found.append(word)
+            word = ""
+        if alone:
+            found.append(character if part == character else part)
+        elif part != " ":
+            word += part
+    return found + [word] * bool(word)
+
+
+def mix(value):
+    value = (value ^ value >> 30) * int(ngrams.MIX_1) & MASK
+    value = (value ^ value >> 27) * int(ngrams.MIX_2) & MASK
+    return value ^ value >> 31
+
+
+def word_hash(word, alone):
+    value = int(ngrams.OFFSET)
+    for character in word:
+        value = (value ^ (ord(character) | (1 << 31) * alone)) * int(ngrams.PRIME) & MASK
+    return mix(value)
+
+
+def reference(text, unit, size):
+    """Every n-gram's hash, in order."""
+    found = words(text, unit)
+    alone = [unit != "code" and len(word) == 1 and is_in(word, ngrams.ALONE) for word in found]
+    hashes = [word_hash(word, flag) for word, flag in zip(found, alone, strict=True)]
+    if unit == "char":
+        flags = {character: (1 << 31) for character, flag in zip(found, alone, strict=True) if flag}
+        hashes = [mix(ord(character) | flags.get(character, 0)) for character in " ".join(found)]
+    grams = [hashes[start : start + size] for start in range(len(hashes) - size + 1)]
+    short = hashes and not grams
+    rolled = []
+    for gram in [hashes] if short else grams:
+        value = 0
+        for each in gram:
+            value = (value * int(ngrams.BASE) + each) & MASK
+        rolled.append(mix(value ^ len(gram)) if short else mix(value))
+    return rolled
+
+
+@settings(deadline=None)
+@given(st.lists(TEXTS, max_size=5), UNITS, st.integers(1, 7))
+def test_ngrams_of_any_texts_are_those_of_plain_python(texts, unit, size):
+    found = ngrams.distinct_ngrams(arrow(texts), unit, size)
+    assert [each.tolist() for each in found] == [sorted(set(reference(text, unit, size))) for text in texts]
+
+
+@settings(deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=5), UNITS, st.integers(1, 7), st.data())
+def test_signatures_of_any_texts_are_those_of_plain_python_however_they_are_sliced(texts, unit, size, data):
+    params = MinHashParams(unit=unit, ngram=size, bands=3, rows=2)
+    factors, addends = (values.tolist() for values in minhash._functions(6))
+    start = data.draw(st.integers(0, len(texts) - 1))
+    signed, counts = minhash.signatures(arrow(texts).slice(start), params)
+    for text, signature, count in zip(texts[start:], signed.tolist(), counts.tolist(), strict=True):
+        grams = [gram >> 32 for gram in reference(text, unit, size)]
+        assert count == len(grams)
+        for value, factor, addend in zip(signature, factors, addends, strict=True):
+            assert value == min(((factor * gram + addend) & 0xFFFFFFFF for gram in grams), default=0xFFFFFFFF)
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=7, max_size=7), min_size=2, max_size=6))
+def test_a_band_key_is_equal_where_the_bands_values_are(rows):
+    signed = np.array(rows, np.uint32)
+    keys = minhash.band_keys(signed, MinHashParams(bands=3, rows=2, permutations=7))
+    for one, other in pairwise(range(len(rows))):
+        for band in range(3):
+            same = rows[one][2 * band : 2 * band + 2] == rows[other][2 * band : 2 * band + 2]
+            assert (keys[one, band] == keys[other, band]) == same
+    assert all(len(set(row)) == 3 for row in keys.tolist())
+
+
+# ---- what counts as the same
+
+
+def grams_of(text, unit="word", size=2):
+    return ngrams.distinct_ngrams(arrow([text]), unit, size)[0].tolist()
+
+
+def test_case_punctuation_white_space_and_diacritics_do_not_count():
+    assert grams_of("Don't STOP, naïve café!\n") == grams_of("don’t  stop -- nai\u0308ve (cafe)")
+
+
+def test_digits_count():
+    assert grams_of("version 5.1 of it") != grams_of("version 7.4 of it")
+
+
+def test_code_keeps_case_and_underscores():
+    assert grams_of("snake_case = Value", "code") != grams_of("snake case = value", "code")
+    assert grams_of("f( x );", "code") == grams_of("f(x)", "code")
+
+
+def test_chinese_is_compared_by_characters_and_not_by_sentences():
+    assert len(grams_of("今天天气很好。我们去公园。")) == 10
+
+
+def test_characters_are_those_of_words_joined_by_one_space():
+    assert len(grams_of("Ab,  c!", "char", 2)) == len(["ab", "b ", " c"])
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize("text", ["", " \n", "?!...", "😀"])
+def test_a_text_without_a_word_has_no_signature(text):
+    assert minhash.signatures(arrow([text]), MinHashParams())[1].tolist() == [0]
+
+
+def test_texts_shorter_than_an_ngram_are_their_own_ngram():
+    texts = ["one", "two", "one two", "two one", "One!", "one two three four"]
+    signed, counts = minhash.signatures(arrow(texts), MinHashParams())
+    assert counts.tolist() == [1] * 6
+    assert len({row.tobytes() for row in signed}) == 5
+    assert (signed[0] == signed[4]).all()
+
+
+def test_a_document_of_one_repeated_word_is_one_ngram():
+    assert len(grams_of("word " * 100_000, size=5)) == 1
+
+
+def test_a_long_document_is_signed_as_its_pieces_are():
+    text = " ".join(f"w{number}" for number in range(300_000))
+    signed, counts = minhash.signatures(arrow([text]), MinHashParams())
+    assert counts.tolist() == [299_996]
+    words = text.split()
+    halves = [" ".join(words[:150_004]), " ".join(words[150_000:])]
+    assert (minhash.signatures(arrow(halves), MinHashParams())[0].min(axis=0) == signed[0]).all()
+
+
+def test_null_texts_are_refused():
+    with pytest.raises(ValueError, match="1 of 2 texts are null"):
+        minhash.signatures(arrow(["a", None]), MinHashParams())
+
+
+@pytest.mark.parametrize(
+    ("near", "message"),
+    [
+        ({"bands": 20, "rows": 20, "permutations": 128}, "bands x rows = 20 x 20 = 400 is more than permutations = 128"),
+        ({"threshold": 0}, "greater than 0"),
+        ({"threshold": 1.1}, "less than or equal to 1"),
+        ({"bands": 0}, "greater than or equal to 1"),
+        ({"unit": "line"}, "'word', 'char' or 'code'"),
+        ({"ngrams": 5}, "unknown key 'ngrams'; did you mean 'ngram'?"),
+        ("finweb", "no preset is called 'finweb'; did you mean 'fineweb'?"),
+    ],
+)
+def test_wrong_parameters_say_what_is_wrong(near, message):
+    with pytest.raises(ValueError, match=r".") as error:
+        minhash.parse(near)
+    assert message in str(error.value)
+    assert isinstance(error.value, ValidationError) or "preset" in message
+
+
+def test_permutations_are_bands_times_rows_unless_more_are_given():
+    assert MinHashParams().permutations == 112
+    assert MinHashParams(bands=9, rows=13).permutations == 117
+    assert PRESETS["slimpajama"].permutations == 128
+
+
+# ---- what is found
+
+
+def test_the_curve_is_that_of_the_papers():
+    assert curve(14, 8, 0.9) == pytest.approx(0.9996, abs=1e-4)
+    assert curve(9, 13, 0.9) == pytest.approx(0.93, abs=0.01)
+    assert curve(5, 25, 0.9) == pytest.approx(0.31, abs=0.01)
+
+
+def test_an_estimate_decides_only_where_chance_leaves_no_doubt():
+    low, high = doubtful(112, 0.8)
+    assert (low, high) == (66, 108)
+    assert doubtful(128, 1.0) == (127, 129)  # one different value is proof; no agreement is
+
+
+def overlapping(rng, number, words, replaced):
+    """Two texts that differ in `replaced` places of `words` words."""
+    one = [f"w{rng.randrange(1 << 40)}" for _ in range(words)]
+    other = list(one)
+    for place in rng.sample(range(words), replaced):
+        other[place] = f"x{number}"
+    return " ".join(one), " ".join(other)
+
+
+@pytest.mark.parametrize("name", ["default", *PRESETS])
+def test_planted_copies_are_candidates_as_often_as_the_curve_says(name):
+    params = MinHashParams() if name == "default" else PRESETS[name]
+    rng, wanted, found = random.Random(5), [], []
+    planted = [overlapping(rng, number, 320, number % 21) for number in range(12_000)]
+    signed = [minhash.signatures(arrow(texts), params)[0] for texts in zip(*planted, strict=True)]
+    keys = [minhash.band_keys(each, params) for each in signed]
+    met = (keys[0] == keys[1]).any(axis=1)
+    sets = [ngrams.distinct_ngrams(arrow(texts), params.unit, params.ngram) for texts in zip(*planted, strict=True)]
+    similar = np.array([minhash.jaccard(one, other) for one, other in zip(*sets, strict=True)])
+    for level in np.arange(0.5, 0.96, 0.05):
+        near = np.abs(similar - level) <= 0.025
+        wanted.append(np.mean([curve(params.bands, params.rows, each) for each in similar[near]]))
+        found.append(met[near].mean())
+    assert np.abs(np.array(wanted) - np.array(found)).max() < 0.02 + 1.5 * np.sqrt(0.25 / 1000)
+    everything = np.array([curve(params.bands, params.rows, each) for each in similar])
+    assert abs(everything.mean() - met.mean()) < 0.005
+
+
+@needs_shared
+def test_estimates_on_real_pages_are_as_good_as_datasketchs():
+    with tarfile.open(SHARED / "neardup" / "PowerShell-Docs-versions-dev.tar.gz") as archive:
+        members = [member for member in archive if member.name.endswith(".md")][:1500]
+        pages = {member.name: archive.extractfile(member).read().decode() for member in members}
+    versions = {}
+    for name, text in pages.items():
+        versions.setdefault(name.partition("reference/")[2].partition("/")[2], []).append(text)
+    pairs = [texts[:2] for texts in versions.values() if len(texts) > 1 and texts[0] != texts[1]][:150]
+    assert len(pairs) == 150
+    params = MinHashParams(bands=16, rows=8)
+    errors = {"ours": [], "datasketch": []}
+    for one, other in pairs:
+        sets = ngrams.distinct_ngrams(arrow([one, other]), "word", 5)
+        truth = minhash.jaccard(*sets)
+        signed = minhash.signatures(arrow([one, other]), params)[0]
+        errors["ours"].append((signed[0] == signed[1]).mean() - truth)
+        theirs = [datasketch.MinHash(128, hashfunc=lambda gram: gram & 0xFFFFFFFF) for _ in sets]
+        for sketch, grams in zip(theirs, sets, strict=True):
+            sketch.update_batch((grams >> np.uint64(32)).tolist())
+        errors["datasketch"].append(theirs[0].jaccard(theirs[1]) - truth)
+    spread = {name: float(np.sqrt(np.mean(np.square(each)))) for name, each in errors.items()}
+    assert spread["ours"] < 1.15 * spread["datasketch"]
+    assert abs(np.mean(errors["ours"])) < 0.01
+
+
+def test_kernels_compile_where_no_folder_for_their_cache_is_writable(tmp_path):
+    code = (
+        "import numba.core.caching as caching\n"
+        "caching.CacheImpl._locator_classes = []\n"
+        "from redpajama.dedup import ngrams\n"
+        "print(ngrams.compiled(lambda: 7)())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "7\n"
