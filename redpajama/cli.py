@@ -3,14 +3,13 @@
 import sys
 from typing import Annotated, Any
 
-import click
 import typer
+import typer.exceptions
 
 from redpajama.artifacts import BuildFailed, Store, UserError
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Raw dumps in, training shards out. A manifest says what; the command line says where.",
@@ -34,10 +33,10 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """The exit status of one command line."""
     try:
-        return app(args=arguments, standalone_mode=False, prog_name="redpajama") or 0
-    except click.ClickException as error:
-        return _complain(error.format_message().replace("\n", " "), 2)
-    except click.exceptions.Abort:
+        return app(args=arguments or ["--help"], standalone_mode=False, prog_name="redpajama") or 0
+    except typer.exceptions.TyperException as error:
+        return _complain(f"{' '.join(error.format_message().split())} (--help says what there is)", 2)
+    except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted", 130)
     except UserError as error:
         return _complain(str(error), 2)

@@ -212,28 +212,21 @@ def test_a_cut_connection_and_a_killed_build_cost_no_byte_twice(manifest, refere
     assert [each.range for each in web.bodies("news-0.json.gz")] == ["", f"bytes={half}-"]
 
 
-def test_downloads_go_with_a_root_that_moves(manifest, reference, tmp_path):
-    web, root = Web(raw_files(manifest)), tmp_path / "r"
+def test_downloads_go_with_a_root_that_moves_and_one_that_is_gone_is_one_line(manifest, reference, tmp_path):
+    web, old, root = Web(raw_files(manifest)), tmp_path / "old", tmp_path / "new"
     with serve(web) as url:
         path = manifest_at(tmp_path, manifest, f"{url}/")
-        killed("before-part-record:7", tmp_path, "build", path, "--out", root, *DOCUMENTS)
-        root.rename(tmp_path / "moved")
-        run("build", path, "--out", tmp_path / "moved", *DOCUMENTS)
-    assert len(web.bodies()) == 5
-    assert documents(tmp_path / "moved") == documents(reference[0])
-
-
-def test_a_download_that_somebody_removed_is_one_line_that_says_what_brings_it_back(manifest, tmp_path):
-    web, root = Web(raw_files(manifest)), tmp_path / "r"
-    with serve(web) as url:
-        build_it = ("build", manifest_at(tmp_path, manifest, f"{url}/"), "--out", root, *DOCUMENTS)
-        killed("after-part-record:5", tmp_path, *build_it)
-        gone = next(root.glob("inputs/fetched/*/*/news-0.json.gz"))
+        killed("after-part-record:5", tmp_path, "build", path, "--out", old, *DOCUMENTS)
+        old.rename(root)
+        gone = next(root.glob("inputs/fetched/*/*/web-1.json.gz"))
         gone.unlink()
-        result = cli(*build_it, **HERE)
+        result = cli("build", path, "--out", root, *DOCUMENTS, **HERE)
         assert result.returncode == 1
         assert result.stderr == f"redpajama: {gone}: it was measured before and is gone; --rehash looks for it again\n"
-        run(*build_it, "--rehash")
+        assert len(list(root.glob("documents/*/part-*.json"))) == 4
+        assert len(web.bodies()) == 5
+        run("build", path, "--out", root, *DOCUMENTS, "--rehash")
+    assert documents(root) == documents(reference[0])
 
 
 def test_a_missing_page_is_one_line_before_any_work(manifest, tmp_path):
