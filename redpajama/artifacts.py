@@ -53,13 +53,22 @@ def crash_point(name: str) -> None:
 
 
 class Store:
-    """Files below ROOT by key (`stage/name/file`), on a local disk or an object store."""
+    """Files below ROOT by key (`stage/name/file`), on a local disk or an object store.
+
+    Raises:
+        UserError: no such kind of store.
+    """
 
     def __init__(self, root: str) -> None:
-        self.fs, self.root = fsspec.url_to_fs(root, **({"use_listings_cache": False} if "://" in root else {}))
-        self.root = self.root.rstrip("/")
+        if not root:
+            raise UserError("ROOT is empty: name a folder, or an address such as s3://bucket/folder")
+        try:
+            self.fs, path = _open_store(root)
+        except (ValueError, ImportError) as error:
+            raise UserError(f"{root}: {error}") from None
+        self.root = path.rstrip("/")
         self.local = "file" in self.fs.protocol
-        self.url = root.rstrip("/")
+        self.url = self.root if self.local else root.rstrip("/")  # the same from any working directory
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Store) and other.url == self.url
@@ -79,6 +88,13 @@ class Store:
 
     def exists(self, key: str) -> bool:
         return bool(self.fs.exists(self.path(key)))
+
+    def size(self, key: str) -> int:
+        """Bytes of a file; -1 if it is not there."""
+        try:
+            return int(self.fs.size(self.path(key)) or 0)
+        except FileNotFoundError:
+            return -1
 
     def open(self, key: str) -> BinaryIO:
         return self.fs.open(self.path(key), "rb")
@@ -121,6 +137,12 @@ class Store:
         """Remove a file, or everything below a folder, if it is there."""
         if self.fs.exists(self.path(prefix)):
             self.fs.rm(self.path(prefix), recursive=True)
+
+
+def _open_store(root: str) -> tuple[Any, str]:
+    if "://" in root:
+        return fsspec.url_to_fs(root, use_listings_cache=False)
+    return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(root))  # fsspec would cut a path at "::"
 
 
 def _fsync(path: Path) -> None:
@@ -242,16 +264,17 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def committed(store: Store, part: Part) -> PartRecord | None:
-    """The part's record if it is done, else None."""
+    """The part's record if it is done, else None. One that cannot be read is none."""
     try:
         return PartRecord.parse(part.stem, store.read(f"{part.stem}.json"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError):
         return None
 
 
 def run_part(store: Store, part: Part, work: Callable[[Outputs], tuple[list[Any], dict[str, Any]]]) -> PartRecord:
-    """Do a part's work and commit it, unless that was done before."""
-    if record := committed(store, part):
+    """Do a part's work and commit it, unless that was done before and its files are still there, whole."""
+    record = committed(store, part)
+    if record and all(store.size(key) == output["bytes"] for key, output in record.outputs.items()):
         return record
     with Outputs(store, part) as outputs:
         return outputs.commit(*work(outputs))
@@ -273,17 +296,24 @@ def commit_stage(store: Store, folder: str, records: list[PartRecord]) -> StageR
     body = canonical_json({"parts": parts, "counts": add_counts([record.counts for record in records])})
     key = f"{folder}/_record-{sha256(body).hexdigest()[:16]}.json"
     crash_point("before-stage-record")
-    if not store.exists(key):
+    if store.size(key) != len(body) or store.read(key) != body:
         store.write(key, body)
     crash_point("after-stage-record")
     return read_stage(store, key)
 
 
 def read_stage(store: Store, key: str) -> StageRecord:
-    """A stage record by its key."""
-    body = store.read(key)
-    record = json.loads(body)
-    return StageRecord(key, sha256(body).hexdigest(), record["parts"], record["counts"])
+    """A stage record by its key.
+
+    Raises:
+        BuildFailed: it is missing or unreadable.
+    """
+    try:
+        body = store.read(key)
+        record = json.loads(body)
+        return StageRecord(key, sha256(body).hexdigest(), record["parts"], record["counts"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        raise BuildFailed(f"{key}: the stage record is missing or unreadable") from None
 
 
 def read_parts(store: Store, record: StageRecord) -> list[PartRecord]:

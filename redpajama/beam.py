@@ -8,18 +8,22 @@ Failures of data are values: a part that fails leaves a note in the run's folder
 and the job ends; the driver reads the state and chooses message and exit status.
 """
 
+import contextlib
+import io
 import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import create_runner
 
 from redpajama import workers
-from redpajama.artifacts import BuildFailed, Part, UserError, commit_stage, committed, run_part
+from redpajama.artifacts import BuildFailed, Part, Store, UserError, commit_stage, committed, run_part
 from redpajama.hashing import canonical_json
 from redpajama.io import InputError
 from redpajama.stages import Build, Job, Regroup, Step, balance
@@ -34,15 +38,29 @@ def beam_arguments(workers_count: int, extra: list[str]) -> list[str]:
     """Beam's command line: the pinned runner and its mode, unless `extra` (all after `--`) names another.
 
     Raises:
-        UserError: `multi_threading` is asked for: it corrupts data in Beam 2.77.
+        UserError: `multi_threading` is asked for, which corrupts data in Beam 2.77, or an option that Beam refuses.
     """
     if any("multi_threading" in argument for argument in extra):
         raise UserError("--direct_running_mode=multi_threading corrupts data in Beam 2.77: use multi_processing")
-    if any(argument.startswith("--runner") for argument in extra):
-        return extra
     mode = "in_memory" if workers_count == 1 else "multi_processing"
     chosen = [f"--runner={FN_API_RUNNER}", f"--direct_running_mode={mode}", f"--direct_num_workers={workers_count}"]
-    return [*chosen, *extra]
+    arguments = extra if any(argument.startswith("--runner") for argument in extra) else [*chosen, *extra]
+    _check_arguments(arguments)
+    return arguments
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Beam's parser prints its usage and exits, and a runner is looked up when work begins: ask both now."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options = PipelineOptions(arguments)
+            options.get_all_options()
+        create_runner(options.view_as(StandardOptions).runner)
+    except SystemExit:
+        raise UserError(f"Beam says: {said.getvalue().strip().rpartition('error: ')[2]}") from None
+    except (ValueError, ImportError) as error:
+        raise UserError(f"Beam says: {error}") from None
 
 
 def is_local(arguments: list[str]) -> bool:
@@ -151,7 +169,12 @@ def plan_key(job: Job, stage: str) -> str:
 
 def read_plan(job: Job, stage: str) -> list[Part]:
     """The parts of a stage, largest first."""
-    return [Part(**part) for part in job.store.read_json(plan_key(job, stage))]
+    return _read_plan(job.store, plan_key(job, stage))
+
+
+@lru_cache(maxsize=2)  # on a cluster each element is one part of thousands: it asks again
+def _read_plan(store: Store, key: str) -> list[Part]:
+    return [Part(**part) for part in store.read_json(key)]
 
 
 @beam.typehints.with_input_types(tuple[int, Iterable[bytes]])

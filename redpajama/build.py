@@ -7,15 +7,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from redpajama import io, workers
-from redpajama.artifacts import BuildFailed, crash_point, read_stage
-from redpajama.dedup import exact
+from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
+from redpajama.dedup import exact, minhash, near
 from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
 from redpajama.pipelines import SOURCES, documents, pipeline
 from redpajama.quality import judge, rules
 from redpajama.stages import Build, Job, Regroup, Step
-from redpajama.tokenize import shards, tokenizer
+from redpajama.tokenize import encode, shards, tokenizer
 
 UNTIL = ("documents", "dedup", "mixture", "tokens")
 
@@ -23,11 +23,14 @@ UNTIL = ("documents", "dedup", "mixture", "tokens")
 def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     """The steps of a build, in order. Without a `[mixture]` it ends with dedup."""
     dedup = [exact.IDENTITY, exact.EXACT] if manifest.dedup.exact else [exact.IDENTITY]
-    mixing = [tokenizer.STAGE, counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
+    if manifest.dedup.near is not None:
+        dedup += [near.SIGNATURES, near.CANDIDATES, near.CLUSTERS, near.NEAR]
+    mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
+    given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
     by_goal = {
-        "documents": [documents.INPUTS, documents.DOCUMENTS],
+        "documents": [documents.INPUTS, *given, documents.DOCUMENTS],
         "dedup": [judge.STAGE, *dedup],
-        "mixture": mixing if manifest.mixture else [],
+        "mixture": [*([] if given else [tokenizer.STAGE]), *mixing] if manifest.mixture else [],
         "tokens": [shards.STAGE] if manifest.mixture else [],
     }
     return [step for goal in UNTIL[: UNTIL.index(until) + 1] for step in by_goal[goal]]
@@ -58,6 +61,19 @@ def check(manifest: Manifest, path: str) -> None:
             raise ManifestError(f"{where}.{key}: {message}{hint}") from None
         except ValueError as error:
             raise ManifestError(f"{where}: {error}") from None
+    _check_near(manifest, path)
+
+
+def _check_near(manifest: Manifest, path: str) -> None:
+    try:
+        if manifest.dedup.near is not None:
+            minhash.parse(manifest.dedup.near)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(["dedup.near", *map(str, problem["loc"])])
+        raise ManifestError(f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}") from None
+    except ValueError as error:
+        raise ManifestError(f"{path}: dedup.near: {error}") from None
 
 
 def _check_source(source: Source) -> None:
@@ -72,7 +88,7 @@ def list_inputs(manifest: Manifest, path: str, mirrors: dict[str, str]) -> list[
     """Every raw file of the manifest: source, url, path, bytes, etag, tree, and the SHA-256 it must have ("" = any).
 
     Raises:
-        ManifestError: a pattern matches nothing, or an expected SHA-256 names no file.
+        ManifestError: a pattern matches nothing, an expected SHA-256 names no file, or the tokenizer is none.
     """
     listed = []
     for number, source in enumerate(manifest.source, 1):
@@ -85,9 +101,12 @@ def list_inputs(manifest: Manifest, path: str, mirrors: dict[str, str]) -> list[
         listed += [_entry(source.name, file, source.sha256.get(file.url, "")) for file in files]
     for name, key, url in side_files(manifest):
         try:
-            listed += [_entry(name, file, "") for file in io.expand([url], mirrors, manifest.folder)]
-        except io.InputError as error:
+            files = io.expand([url], mirrors, manifest.folder)
+            if name == tokenizer.INPUT and not io.scheme_of(files[0].path):  # here, so it can be looked at now
+                encode.load(files[0].path, manifest.tokenizer.end_of_document)
+        except (io.InputError, encode.TokenizerError) as error:
             raise ManifestError(f"{path}: {key}: {error}") from None
+        listed += [_entry(name, file, "") for file in files]
     return listed
 
 
@@ -98,7 +117,7 @@ def side_files(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
             yield f"{source.name}.{field}", f"source[{number}].options.{field}", source.options[field]
     if manifest.tokenizer and (url := manifest.tokenizer.path):
         whole = url if url.endswith(".json") else f"{url.rstrip('/')}/tokenizer.json"
-        yield documents.TOKENIZER, "tokenizer.path", whole
+        yield tokenizer.INPUT, "tokenizer.path", whole
 
 
 def _entry(source: str, file: io.Listed, sha256: str) -> dict[str, Any]:
@@ -132,7 +151,7 @@ def build(
     from redpajama import beam
 
     with workers.hold_root(root) as (run, claims):
-        job = Job(manifest, root, run, claims=claims if shares else "")
+        job = Job(manifest, Store(root).url, run, claims=claims if shares else "")
         if rehash:
             job.store.remove("inputs")
         job.store.write(f".tmp/{run}/listed.json", canonical_json(listed))

@@ -27,6 +27,8 @@ BuildOption = Annotated[str, typer.Option("--build", metavar="NAME", help="which
 
 def main() -> None:
     """Run a command; a mistake is one line and status 2, a broken promise one line and status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer characters than a corpus
     sys.exit(run(sys.argv[1:]))
 
 
@@ -35,17 +37,17 @@ def run(arguments: list[str]) -> int:
     try:
         return app(args=arguments or ["--help"], standalone_mode=False, prog_name="redpajama") or 0
     except typer.exceptions.TyperException as error:
-        return _complain(f"{' '.join(error.format_message().split())} (--help says what there is)", 2)
+        return _complain(f"{error.format_message()} (--help says what there is)", 2)
     except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted", 130)
     except UserError as error:
         return _complain(str(error), 2)
-    except BuildFailed as error:
+    except (BuildFailed, OSError) as error:
         return _complain(str(error), 1)
 
 
 def _complain(message: str, status: int) -> int:
-    typer.echo(f"redpajama: {message}", err=True)
+    typer.echo(f"redpajama: {' '.join(message.split())}", err=True)
     return status
 
 
@@ -60,7 +62,7 @@ def _prepare(manifest_path: str, mirror: list[str] | None) -> tuple[Any, list[di
 
 def _mirrors(mirror: list[str] | None) -> dict[str, str]:
     for pair in mirror or []:
-        if "=" not in pair:
+        if not all(pair.partition("=")):
             raise UserError(f"--mirror {pair}: write PREFIX=DIR, for example https://data.commoncrawl.org/=/mnt/cc/")
     return dict(pair.split("=", 1) for pair in mirror or [])
 
@@ -90,7 +92,7 @@ def build(
 
     _one_of("--until", until, ("documents", "dedup", "mixture", "tokens"))
     _one_of("--regroup", regroup, ("files", "beam"))
-    if workers != "auto" and not (workers.isdigit() and int(workers) > 0):
+    if workers != "auto" and not (workers.isdecimal() and int(workers) > 0):
         raise UserError(f"--workers {workers}: give a number of processes, or auto")
     model, listed = _prepare(manifest, mirror)
     wish = drive.Wish(out, until, workers, list(beam_options or []), regroup == "beam", rehash, as_json)

@@ -1,13 +1,14 @@
 """Parquet in and out: fixed row groups on the way out, so that the same rows give the same bytes."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from redpajama.artifacts import Store
+from redpajama.artifacts import BuildFailed, Store
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 32 << 20  # a row group ends early here, so that long texts do not fill the memory
@@ -68,15 +69,29 @@ def write_table(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path, compression="zstd", version="2.6", row_group_size=GROUP_ROWS)
 
 
+@contextmanager
+def open_table(store: Store, key: str) -> Iterator[BinaryIO]:
+    """The bytes of a Parquet file.
+
+    Raises:
+        BuildFailed: it is missing or damaged; one line that says what helps.
+    """
+    try:
+        with store.open(key) as file:
+            yield file
+    except (OSError, pa.ArrowInvalid) as error:
+        raise BuildFailed(f"{key}: cannot be read ({error}): remove it and build again") from None
+
+
 def read_table(store: Store, key: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
     """Columns of a Parquet file; row groups that `filters` rule out are not read."""
-    with store.open(key) as file:
+    with open_table(store, key) as file:
         return pq.read_table(file, columns=columns, filters=filters, use_threads=False)
 
 
 def read_batches(store: Store, key: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """A Parquet file, row group by row group."""
-    with store.open(key) as file:
+    with open_table(store, key) as file:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
             for batch in parquet.read_row_group(group, columns=columns, use_threads=False).to_batches():

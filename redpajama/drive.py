@@ -137,6 +137,8 @@ class Progress:
         self.shown = self.console.is_terminal and not quiet
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._notes: dict[str, dict[str, int]] = {}  # of parts, by file name
+        self._plans: dict[str, tuple[int, int]] = {}
         self._first_seen: dict[str, float] = {}
         self._last_seen: dict[str, float] = {}  # before it was done
 
@@ -157,13 +159,15 @@ class Progress:
                     live.update(self._table(job))
 
     def _table(self, job: Job) -> Table:
-        done, table = workers.progress(job), Table(box=None, header_style="dim")
+        done, table = workers.progress(job, self._notes), Table(box=None, header_style="dim")
         for title in ("stage", "parts", "units", "MB/s", "time left"):
             table.add_column(title, justify="left" if title == "stage" else "right")
         for stage in self.stages:
-            planned = _planned(job, stage)
-            if planned is not None:
-                table.add_row(*self._row(stage, planned, done.get(stage, {"done": 0, "units": 0, "bytes": 0})))
+            if stage not in self._plans and (planned := _planned(job, stage)):
+                self._plans[stage] = planned
+            if stage in self._plans:
+                row = self._row(stage, self._plans[stage], done.get(stage, {"done": 0, "units": 0, "bytes": 0}))
+                table.add_row(*row)
         return table
 
     def _row(self, stage: str, planned: tuple[int, int], done: dict[str, int]) -> list[str]:

@@ -6,12 +6,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from redpajama.artifacts import UserError
 
 MIXTURE_PART_TOKENS = 8_000_000  # about 35 MB of text
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
+Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)]
 
 
 class ManifestError(UserError):
@@ -55,6 +56,8 @@ class Tokenizer(Table):
     def _one_of_both(self) -> "Tokenizer":
         if (self.path is None) == (self.train is None):
             raise ValueError("give either path or train, and not both")
+        if self.train and self.end_of_document:
+            raise ValueError("end_of_document goes with path: a trained tokenizer has its own")
         return self
 
 
@@ -64,11 +67,13 @@ class Source(Table):
     name: str
     pipeline: str
     inputs: list[str] = Field(min_length=1)
-    sha256: dict[str, str] = {}  # URL -> expected SHA-256 (hex)
+    sha256: dict[str, Sha256] = {}  # URL -> expected SHA-256 (hex)
     groups: int | None = Field(default=None, ge=1)  # files below 16 MB are grouped by name into so many parts
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)  # of raw units
     options: dict[str, Any] = {}
     quality: dict[str, float] = {}
+    # of its documents that near-dedup may remove; not given: 0.9 for common_crawl and c4, 0.5 for others
+    max_removed_fraction: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
 
     @field_validator("name")
     @classmethod
@@ -83,6 +88,7 @@ class Dedup(Table):
 
     exact: bool = True
     order: list[str] = []  # source names; the earlier keeps its copy. Default: order of the manifest
+    near: dict[str, Any] | str | None = Field(default=None, exclude_if=lambda value: value is None)  # off when absent
 
 
 class Slice(Table):
@@ -99,6 +105,12 @@ class Mixture(Table):
     budget_tokens: int = Field(gt=0)
     allow_shortfall: bool = False
     slice: list[Slice] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _draws_from_something(self) -> "Mixture":
+        if not any(share.weight for share in self.slice):
+            raise ValueError("every weight is 0: nothing to draw from; give at least one slice a weight")
+        return self
 
 
 class Shards(Table):
@@ -120,7 +132,7 @@ class Manifest(Table):
     """The whole manifest. `folder` is where relative inputs are looked up; it is no part of any hash."""
 
     name: str
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=1 << 64)
     subset_shape: Literal["redpajama-1t"] = "redpajama-1t"
     tokenizer: Tokenizer | None = None
     source: list[Source] = Field(min_length=1)

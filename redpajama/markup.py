@@ -24,7 +24,7 @@ DECLARATION_BYTES = 256  # an XML declaration ends before this
 DECLARED = re.compile(rb"\A\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)")
 LEGACY = re.compile(r"iso-?8859-\d+|(windows-|cp)125\d|koi8-[ru]|gb(2312|k|18030)|big5|shift_jis|euc-(jp|kr)")
 UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be", b"<\x00": "utf-16-le", b"\x00<": "utf-16-be"}
-BETWEEN = re.compile(rb"\s*(</[\w:.-]+\s*>)?\s*")  # what may stand between two records, and after the last
+BETWEEN = re.compile(rb"\s*+(</[\w:.-]++\s*+>)?\s*+")  # what may stand between two records, and after the last
 
 PARSER = etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False, recover=False)
 

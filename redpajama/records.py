@@ -59,6 +59,7 @@ class Reason(StrEnum):
     ABOVE_MAXIMUM = "above-maximum"
     DUPLICATE_ID = "duplicate-id"
     EXACT_DUPLICATE = "exact-duplicate"
+    NEAR_DUPLICATE = "near-duplicate"
     NO_TOKENS = "no-tokens"
 
 

@@ -3,23 +3,25 @@
 import json
 import sys
 from collections import defaultdict
+from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from redpajama.artifacts import Store, read_stage
+from redpajama.artifacts import BuildFailed, Store, read_stage
 from redpajama.manifest import Manifest
-from redpajama.report.funnel import SourceRow, duplicate_matrix, funnel, read_build
+from redpajama.report.funnel import SourceRow, duplicate_matrix, find_builds, funnel, read_build
 
 WIDTH = 120  # where the output is no terminal
 
 
 def console() -> Console:
     """Standard output, wide enough for tables when it is piped."""
-    out = Console(highlight=False)
-    return out if out.is_terminal else Console(width=WIDTH, highlight=False)
+    plain = {"highlight": False, "markup": False, "emoji": False}  # ids and paths may hold brackets and colons
+    out = Console(**plain)
+    return out if out.is_terminal else Console(width=WIDTH, **plain)
 
 
 def show_json(value: Any) -> None:
@@ -36,8 +38,8 @@ def show_plan(manifest: Manifest, listed: list[dict[str, Any]], store: Store, as
     for file in listed:
         row = rows[file["source"]]
         row["files"] += 1
-        row["bytes"] += max(0, file["bytes"])
-        row["unknown_sizes"] += file["bytes"] < 0
+        row["bytes"] += file["bytes"]
+        row["unknown_sizes"] += not file["bytes"] and "://" in file["url"]  # the server does not say
     if as_json:
         show_json({"manifest": manifest.model_dump(mode="json"), "sources": rows, "inputs": listed})
         return 0
@@ -189,15 +191,11 @@ def _table(*titles: str, left: tuple[int, ...] = (0,)) -> Table:
 # ---- verify, why, gc
 
 
-def _builds(store: Store, name: str) -> list[str]:
-    return [name] if name else [key.rpartition("/")[2][:-5] for key, _ in store.keys("builds")]
-
-
 def show_verify(store: Store, name: str, as_json: bool) -> int:
     """Status 0 if every file is as the records say, else 1."""
     from redpajama.report.verify import verify
 
-    findings = verify(store, _builds(store, name))
+    findings = verify(store, find_builds(store, name))
     if as_json:
         show_json(vars(findings))
         return 1 if findings.problems else 0
@@ -232,17 +230,22 @@ def show_why(store: Store, what: str, name: str, as_json: bool) -> int:
 
 
 def collect_garbage(store: Store, yes: bool) -> int:
-    """List, or remove, the files that no build names."""
+    """List, or remove, the files that no build names; not while a build runs, nor where a record is broken."""
     from redpajama.report.verify import verify
+    from redpajama.workers import hold_root
 
-    findings = verify(store, _builds(store, ""))
-    strangers = findings.strangers + findings.scratch
-    for key in strangers:
-        if yes:
-            store.remove(key)
-        console().print(f"{'removed ' if yes else ''}{key}", soft_wrap=True)
+    out = console()
+    with hold_root(store.url) if yes else nullcontext():
+        findings = verify(store, find_builds(store), contents=False)
+        if findings.problems:
+            raise BuildFailed(f"{findings.problems[0]}; nothing was removed: what it names would look like garbage")
+        strangers = findings.strangers + findings.scratch
+        for key in strangers:
+            if yes:
+                store.remove(key)
+            out.print(f"{'removed ' if yes else ''}{key}", soft_wrap=True)
     hint = "" if yes or not strangers else "; --yes removes them"
-    console().print(f"{len(strangers):,} file(s) that no build names{hint}")
+    out.print(f"{len(strangers):,} file(s) that no build names{hint}")
     return 0
 
 

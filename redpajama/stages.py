@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from redpajama.artifacts import Outputs, Part, PartRecord, StageRecord, Store, read_parts, read_stage
+from redpajama.columns import open_table
 from redpajama.hashing import canonical_json, short_id
 from redpajama.manifest import Manifest
 
@@ -71,12 +72,12 @@ class Build:
         return [f"{stage}/{name}:{record.sha256}" for stage in stages for name, record in self.stage(stage).items()]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)  # some twenty stages of some hundred sources: fewer would be read again for each part
 def _stage(store: Store, key: str) -> StageRecord:
     return read_stage(store, key)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def _parts(store: Store, key: str) -> tuple[PartRecord, ...]:
     return tuple(read_parts(store, _stage(store, key)))
 
@@ -177,7 +178,7 @@ def read_partition(store: Store, files: list[str], schema: pa.Schema, partition:
     """The row groups of one partition in many partition files."""
     tables = [schema.empty_table()]
     for key in files:
-        with store.open(key) as file:
+        with open_table(store, key) as file:
             parquet = pq.ParquetFile(file)
             groups = _groups_of(parquet)
             wanted = [index for index, group in enumerate(groups) if group == partition]
@@ -193,12 +194,10 @@ def _groups_of(parquet: pq.ParquetFile) -> list[int]:
 def partitioned(table: pa.Table, numbers: np.ndarray, count: int) -> Iterator[tuple[int, pa.Table]]:
     """Deal a table's rows out by their partition numbers (int array, one a row, below `count`)."""
     order = np.argsort(numbers, kind="stable")
-    ends = np.searchsorted(numbers[order], np.arange(count), side="right")
-    start = 0
-    for partition, end in enumerate(ends):
-        if end > start:
-            yield partition, table.take(pa.array(order[start:end]))
-        start = end
+    sizes = np.bincount(numbers, minlength=count)
+    starts = np.cumsum(sizes) - sizes
+    for partition in np.flatnonzero(sizes):  # a batch meets few of many partitions
+        yield int(partition), table.take(pa.array(order[starts[partition] :][: sizes[partition]]))
 
 
 def versions(*libraries: str) -> dict[str, str]:

@@ -33,7 +33,7 @@ def write_verdicts(path: Path, table: pa.Table) -> None:
 
 def verdict_stages(build: Build) -> list[str]:
     """The stages committed so far that remove documents."""
-    return [stage for stage in ("quality", "identity", "exact") if stage in build.records]
+    return [stage for stage in ("quality", "identity", "exact", "near") if stage in build.records]
 
 
 def removed_ids(build: Build, stages: list[str], part: PartRecord) -> pa.Array:
@@ -41,7 +41,8 @@ def removed_ids(build: Build, stages: list[str], part: PartRecord) -> pa.Array:
     found = [pa.array([], pa.string())]
     for stage in stages:
         for verdicts in build.parts(stage):
-            if verdicts.counts["dropped"]:
+            is_others = stage == "quality" and verdicts.inputs != [part.stem]  # it judges part by part
+            if verdicts.counts["dropped"] and not is_others:
                 rows = read_table(build.store, verdicts.file(".parquet"), ["doc_id"], [("part", "=", part.id)])
                 found += rows.column("doc_id").chunks
     return pa.concat_arrays(found)

@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -121,8 +121,7 @@ def hold_root(root: str) -> Iterator[tuple[str, str]]:
         finally:
             store.remove(f".tmp/{run}")
         return
-    Path(store.root).mkdir(parents=True, exist_ok=True)
-    with open(store.path(".lock"), "a+") as lock, open(store.path(".workers"), "a") as workers:
+    with _open_locks(store) as (lock, workers):
         _lock_or_say_who(lock, store.root)
         fcntl.flock(workers, fcntl.LOCK_EX)
         store.remove(".tmp")
@@ -132,6 +131,17 @@ def hold_root(root: str) -> Iterator[tuple[str, str]]:
         with _temporary_files_in(str(claims.parent)):
             yield run, str(claims)
         store.remove(".tmp")
+
+
+@contextmanager
+def _open_locks(store: Store) -> Iterator[tuple[TextIO, TextIO]]:
+    with ExitStack() as files:
+        try:
+            Path(store.root).mkdir(parents=True, exist_ok=True)
+            lock, workers = (files.enter_context(open(store.path(name), "a+")) for name in (".lock", ".workers"))
+        except OSError as error:
+            raise UserError(f"{store.root}: outputs cannot be written there: {error.strerror}") from None
+        yield lock, workers
 
 
 @contextmanager
@@ -229,12 +239,14 @@ def _is_running(pid: int) -> bool:
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def progress(job: Job) -> dict[str, dict[str, int]]:
-    """{stage: {parts, done, units, bytes}} as the claims folder shows it."""
+def progress(job: Job, notes: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """{stage: {done, units, bytes}} as the claims folder shows it; `notes` keeps what was read for the next time."""
     stages: dict[str, dict[str, int]] = {}
     for path in Path(job.claims).glob("*@*.done"):
-        stage = stages.setdefault(path.name.partition("@")[0], {"done": 0, "units": 0, "bytes": 0})
-        note = json.loads(path.read_bytes() or b"{}")
+        if path.name not in notes and (data := path.read_bytes()):  # empty while it is being written
+            notes[path.name] = json.loads(data)
+    for name, note in notes.items():
+        stage = stages.setdefault(name.partition("@")[0], {"done": 0, "units": 0, "bytes": 0})
         stage["done"] += 1
         stage["units"] += note.get("units", 0)
         stage["bytes"] += note.get("bytes", 0)

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "redpajama"
 LAYERS = [
     {"records", "hashing"},
     {"manifest", "artifacts", "io", "decompress", "download", "codecs", "bzip2", "columns", "stages", "verdicts", "workers", "beam"},
-    {"archives", "markup", "latex", "licenses", "sourcecode"},
+    {"archives", "markup", "latex", "licenses", "sourcecode", "warc"},
     {"tokenize"},
     {"quality", "dedup"},
     {"pipelines", "mixers", "report"},

@@ -1,10 +1,12 @@
 """MinHash: the kernels agree with plain Python on any text, estimates with datasketch, candidates with the curve."""
 
-import random
 import subprocess
 import sys
 import tarfile
+from fractions import Fraction
+from functools import cache
 from itertools import pairwise
+from math import comb
 
 import datasketch
 import numpy as np
@@ -20,9 +22,10 @@ from redpajama.dedup import minhash, ngrams
 from redpajama.dedup.minhash import PRESETS, MinHashParams, curve, doubtful
 
 MASK = (1 << 64) - 1
-PIECES = ["", " ", "\n", "don't", "don’t", "Straße", "É", "e\u0301", "İ", "Å", "\u212b", "ﬁ", "Ω", "й", "и\u0306", "_x_1"]
-PIECES += ["文字", "ひら", "カタ", "ไทย", "한국어", "हिन्दी", "😀", "𝒳", "\u0301", "\U000e0100", "\U00020000", "a b c d e", "٣7½", "\x00"]
-TEXTS = st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=30).map(" ".join), st.lists(st.sampled_from(PIECES)).map("".join))  # fmt: skip
+SIGNS = ["", " ", "\n", "\x00", "\u0301", "\U000e0100", "😀", "don't", "don’t", "_x_1", "a b c d e", "٣7½"]
+LETTERS = ["Straße", "É", "e\u0301", "İ", "Å", "\u212b", "ﬁ", "Ω", "й", "и\u0306", "𝒳", "한국어", "हिन्दी"]
+PIECES = st.lists(st.sampled_from([*SIGNS, *LETTERS, "文字", "ひら", "カタ", "ไทย", "\U00020000"]), max_size=30)
+TEXTS = st.one_of(st.text(), PIECES.map(" ".join), PIECES.map("".join))
 UNITS = st.sampled_from(["word", "char", "code"])
 
 
@@ -33,10 +36,12 @@ def arrow(texts):
 # ---- plain Python
 
 
+@cache
 def is_in(character, pattern):
     return pc.match_substring_regex(arrow([character]), pattern)[0].as_py()
 
 
+@cache
 def fold(character):
     parts = pc.utf8_normalize(arrow([character]), form="NFD")[0].as_py()
     bare = parts[0] if len(parts) > 1 and all("\u0300" <= mark <= "\u036f" for mark in parts[1:]) else character
@@ -48,7 +53,9 @@ def words(text, unit):
     found, word = [], ""
     for character in text:
         if unit == "code":
-            part = character if character == "_" or (ord(character) < 0x40000 and is_in(character, ngrams.WORD)) else " "
+            part = (
+                character if character == "_" or (ord(character) < 0x40000 and is_in(character, ngrams.WORD)) else " "
+            )
         elif "\u0300" <= character <= "\u036f":
             continue
         elif ord(character) < 0x40000 and is_in(character, ngrams.WORD):
@@ -130,6 +137,15 @@ def test_a_band_key_is_equal_where_the_bands_values_are(rows):
     assert all(len(set(row)) == 3 for row in keys.tolist())
 
 
+@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.integers(1, 50))
+def test_similarity_is_that_of_sets_and_of_the_smallest_of_their_union(one, other, end):
+    arrays = [np.array(sorted(each), np.uint64) for each in (one, other)]
+    union = sorted(one | other)
+    assert ngrams.jaccard(*arrays) == (round(len(one & other) / len(union), 8) if union else 0)
+    least = set(union[:end])
+    assert ngrams.jaccard(*arrays, end) == (round(len(one & other & least) / len(least), 8) if union else 0)
+
+
 # ---- what counts as the same
 
 
@@ -195,10 +211,14 @@ def test_null_texts_are_refused():
 @pytest.mark.parametrize(
     ("near", "message"),
     [
-        ({"bands": 20, "rows": 20, "permutations": 128}, "bands x rows = 20 x 20 = 400 is more than permutations = 128"),
+        (
+            {"bands": 20, "rows": 20, "permutations": 128},
+            "bands x rows = 20 x 20 = 400 is more than permutations = 128",
+        ),
         ({"threshold": 0}, "greater than 0"),
         ({"threshold": 1.1}, "less than or equal to 1"),
         ({"bands": 0}, "greater than or equal to 1"),
+        ({"bands": 14.0}, "valid integer"),
         ({"unit": "line"}, "'word', 'char' or 'code'"),
         ({"ngrams": 5}, "unknown key 'ngrams'; did you mean 'ngram'?"),
         ("finweb", "no preset is called 'finweb'; did you mean 'fineweb'?"),
@@ -228,36 +248,39 @@ def test_the_curve_is_that_of_the_papers():
 
 def test_an_estimate_decides_only_where_chance_leaves_no_doubt():
     low, high = doubtful(112, 0.8)
-    assert (low, high) == (66, 108)
+    chances = [comb(112, equal) * Fraction(4, 5) ** equal * Fraction(1, 5) ** (112 - equal) for equal in range(113)]
+    assert sum(chances[: low + 1]) <= minhash.MAX_DOUBT < sum(chances[: low + 2])
+    assert sum(chances[high:]) <= minhash.MAX_DOUBT < sum(chances[high - 1 :])
     assert doubtful(128, 1.0) == (127, 129)  # one different value is proof; no agreement is
 
 
-def overlapping(rng, number, words, replaced):
-    """Two texts that differ in `replaced` places of `words` words."""
-    one = [f"w{rng.randrange(1 << 40)}" for _ in range(words)]
-    other = list(one)
-    for place in rng.sample(range(words), replaced):
-        other[place] = f"x{number}"
-    return " ".join(one), " ".join(other)
+LEVELS, PAIRS, WORDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95], 4000, 100
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """For each level: (words that the pairs share, Arrow texts of the ones, of the others); the rest occurs once."""
+    numbers, made = iter(range(1 << 40)), []
+    for level in LEVELS:
+        shared = round(2 * WORDS * level / (1 + level))
+        pairs = []
+        for _ in range(PAIRS):
+            common = [f"w{next(numbers)}" for _ in range(shared)]
+            rests = ([f"w{next(numbers)}" for _ in range(WORDS - shared)] for _ in range(2))
+            pairs.append([" ".join(common + rest) for rest in rests])
+        made.append((shared, *map(arrow, zip(*pairs, strict=True))))
+    return made
 
 
 @pytest.mark.parametrize("name", ["default", *PRESETS])
-def test_planted_copies_are_candidates_as_often_as_the_curve_says(name):
+def test_planted_copies_are_candidates_as_often_as_the_curve_says(planted, name):
     params = MinHashParams() if name == "default" else PRESETS[name]
-    rng, wanted, found = random.Random(5), [], []
-    planted = [overlapping(rng, number, 320, number % 21) for number in range(12_000)]
-    signed = [minhash.signatures(arrow(texts), params)[0] for texts in zip(*planted, strict=True)]
-    keys = [minhash.band_keys(each, params) for each in signed]
-    met = (keys[0] == keys[1]).any(axis=1)
-    sets = [ngrams.distinct_ngrams(arrow(texts), params.unit, params.ngram) for texts in zip(*planted, strict=True)]
-    similar = np.array([minhash.jaccard(one, other) for one, other in zip(*sets, strict=True)])
-    for level in np.arange(0.5, 0.96, 0.05):
-        near = np.abs(similar - level) <= 0.025
-        wanted.append(np.mean([curve(params.bands, params.rows, each) for each in similar[near]]))
-        found.append(met[near].mean())
-    assert np.abs(np.array(wanted) - np.array(found)).max() < 0.02 + 1.5 * np.sqrt(0.25 / 1000)
-    everything = np.array([curve(params.bands, params.rows, each) for each in similar])
-    assert abs(everything.mean() - met.mean()) < 0.005
+    for shared, *texts in planted:
+        ngrams_each, ngrams_shared = WORDS - params.ngram + 1, shared - params.ngram + 1
+        similarity = ngrams_shared / (2 * ngrams_each - ngrams_shared)
+        ones, others = (minhash.band_keys(minhash.signatures(each, params)[0], params) for each in texts)
+        found = (ones == others).any(axis=1).mean()
+        assert abs(found - curve(params.bands, params.rows, similarity)) < 0.02, (similarity, found)
 
 
 @needs_shared
@@ -274,7 +297,7 @@ def test_estimates_on_real_pages_are_as_good_as_datasketchs():
     errors = {"ours": [], "datasketch": []}
     for one, other in pairs:
         sets = ngrams.distinct_ngrams(arrow([one, other]), "word", 5)
-        truth = minhash.jaccard(*sets)
+        truth = ngrams.jaccard(*sets)
         signed = minhash.signatures(arrow([one, other]), params)[0]
         errors["ours"].append((signed[0] == signed[1]).mean() - truth)
         theirs = [datasketch.MinHash(128, hashfunc=lambda gram: gram & 0xFFFFFFFF) for _ in sets]

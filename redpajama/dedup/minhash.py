@@ -27,11 +27,11 @@ class MinHashParams(Table):
     """
 
     unit: Literal["word", "char", "code"] = "word"
-    ngram: Annotated[int, Field(ge=1, le=100)] = 5
-    bands: Annotated[int, Field(ge=1, le=1024)] = 14
-    rows: Annotated[int, Field(ge=1, le=1024)] = 8
+    ngram: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
+    bands: Annotated[int, Field(ge=1, le=1024, strict=True)] = 14
+    rows: Annotated[int, Field(ge=1, le=1024, strict=True)] = 8
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
-    permutations: Annotated[int, Field(ge=1, le=4096)] = 0  # 0 stands for bands * rows, and is never seen outside
+    permutations: Annotated[int, Field(ge=1, le=4096, strict=True)] = 0  # 0 stands for bands * rows, and is never seen outside
 
     @model_validator(mode="before")
     @classmethod
@@ -128,10 +128,3 @@ def band_keys(signed: np.ndarray, params: MinHashParams) -> np.ndarray:
     from redpajama.dedup import ngrams
 
     return ngrams.band_keys(signed, params.bands, params.rows)
-
-
-def jaccard(one: np.ndarray, other: np.ndarray) -> float:
-    """The similarity of two sorted arrays of distinct n-grams, to 8 decimals; of nothing and nothing it is 0."""
-    shared = len(np.intersect1d(one, other, assume_unique=True))
-    union = len(one) + len(other) - shared
-    return round(shared / union, 8) if union else 0.0

@@ -60,6 +60,8 @@ def set_budget(build: Build, part: Part, outputs: Outputs) -> Result:
         targets = budget.allocate(slices, mixture.budget_tokens, mixture.allow_shortfall)
     except BudgetError as error:
         raise BuildFailed(str(error)) from None
+    if not sum(targets.values()):
+        raise BuildFailed("mixture: no source has a token left to draw")
     table = {each.name: _cut(build, each, targets[each.name], masses) for each in slices}
     outputs.file(".budget").write_bytes(canonical_json(table))
     return build.ids("candidates"), {"budget_tokens": mixture.budget_tokens, "target_tokens": sum(targets.values())}

@@ -21,15 +21,10 @@ Differs from RedPajama-1T
 """
 
 import re
-import zlib
-from base64 import b32encode
-from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha1
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import brotli
-import zstandard
 from pydantic import BaseModel, ConfigDict
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
@@ -38,28 +33,19 @@ from resiliparse.parse.html import HTMLTree
 from redpajama import decompress
 from redpajama.hashing import content_key
 from redpajama.io import RawFile
-from redpajama.records import MAX_QUARANTINE_BYTES, Document, Reason, Tally
+from redpajama.records import Document, Reason, Tally
+from redpajama.warc import ARC, Record, Undecodable, decode_body, digest_of, http_header, media_type, records
 
 VERSION = 1
 UNIT = "WARC record"
 LIBRARIES = ("brotli", "resiliparse", "zstandard")
 SIDE_FILES = ()
 
-MAX_RECORD_BYTES = 64 << 20  # CommonCrawl cuts a page at 1 MiB, since 2025 at 5 MiB
-MAX_HEADER_BYTES = 256 << 10
-OVERLAP_BYTES = 1 << 10  # longer than what START matches
-START = re.compile(rb"(?:\A|(?<=\n))WARC/[01]\.\d{1,2}[ \t]{0,9}\r?\n[\w-]{1,99}[ \t]{0,9}:")  # ISO 28500, section 4
-END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
-BLANK = re.compile(rb"\s*")
-BETWEEN = re.compile(rb"[\r\n]*")  # two records; by the standard two line ends
-VERSION_LINE = re.compile(rb"WARC/[01]\.")
-CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,999})?\r?\n")
-ARC = b"filedesc://"
-
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-ZSTD_STEP = 1 << 10  # of input: expands to 32 MiB at most
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+CHARSET_OF_META = re.compile(rb"<meta\b[^>]{0,500}?\bcharset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+MAX_REPLACED_FRACTION = 0.01  # of the characters of a page whose encoding is told rightly
 SURROGATE = re.compile("[\ud800-\udfff]")
 NESTING = re.compile(r"<(/?)(?:div|article)\b", re.IGNORECASE)
 SHALLOW = 3  # a `<ul>` with fewer elements between it and `<body>` is a menu to resiliparse
@@ -74,28 +60,6 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     main_content: bool = True  # of HTML pages; False keeps menus, sidebars and footers
-
-
-class Record(NamedTuple):
-    """One WARC record; where it has a `fault`, `block` is its first 64 KiB, header and all."""
-
-    offset: int  # in the decompressed file
-    headers: dict[str, str]  # lower-case name -> value
-    block: bytes
-    fault: Reason | None = None
-    note: str = ""
-
-
-class BadHeader(ValueError):
-    """A record's header cannot be read."""
-
-
-class Undecodable(ValueError):
-    """A page's bytes cannot be made text; `reason` says why."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
@@ -116,156 +80,6 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
 
 
 # file -> records
-
-
-def records(chunks: Iterable[bytes | None]) -> Iterator[Record]:
-    """Decompressed chunks -> records. After damage it goes on at the next line that starts one.
-
-    A `Content-Length` is believed only if the record ends where it says. Memory is bounded by MAX_RECORD_BYTES.
-    """
-    ahead = _Ahead(chunks)
-    while ahead.next_nonblank():
-        if START.match(ahead.data):
-            yield _next_record(ahead)
-        else:
-            yield _passed_over(ahead, Reason.TRUNCATED if ahead.after_gap else Reason.INVALID_RECORD, "no WARC header")
-
-
-class _Ahead:
-    """The bytes from where the reader stands up to the next gap, fetched as far as asked."""
-
-    def __init__(self, chunks: Iterable[bytes | None]) -> None:
-        self.chunks = iter(chunks)
-        self.data = bytearray()
-        self.offset = 0  # of data[0]
-        self.at_gap = self.at_end = False  # what follows `data`
-        self.after_gap = False  # what lies before data[0], if nothing was taken since
-
-    def fetch(self, size: int) -> bool:
-        """Whether `size` bytes lie ahead."""
-        while len(self.data) < size and not (self.at_gap or self.at_end):
-            try:
-                chunk = next(self.chunks)
-            except StopIteration:
-                self.at_end = True
-            else:
-                self.at_gap = chunk is None
-                self.data += chunk or b""
-        return len(self.data) >= size
-
-    def take(self, size: int) -> bytes:
-        """Move on by `size` bytes that lie ahead."""
-        taken = bytes(self.data[:size])
-        del self.data[:size]
-        self.offset += size
-        self.after_gap = False
-        return taken
-
-    def next_nonblank(self) -> bool:
-        """Move on to the next byte that is no white space, across gaps; False at the end of the file."""
-        while True:
-            self.fetch(OVERLAP_BYTES)
-            self.take_blank()
-            if self.data:
-                return self.fetch(OVERLAP_BYTES) or True
-            if self.at_end:
-                return False
-            if self.at_gap:
-                self.at_gap, self.after_gap = False, True
-
-    def take_blank(self) -> None:
-        """Move on over white space."""
-        if blank := BLANK.match(self.data).end():
-            self.take(blank)
-
-    def take_to_next_start(self) -> bytes:
-        """Move on to the next start of a record after this byte, or to the gap or end; the first 64 KiB passed."""
-        passed = bytearray()
-        while not (found := START.search(self.data, 1)) and self.fetch(len(self.data) + 1):
-            passed += self.take(max(0, len(self.data) - 1 - OVERLAP_BYTES))
-            del passed[MAX_QUARANTINE_BYTES:]
-        passed += self.take(found.start() if found else len(self.data))
-        return bytes(passed[:MAX_QUARANTINE_BYTES])
-
-
-def _next_record(ahead: _Ahead) -> Record:
-    """The record that starts here, or what is wrong with it."""
-    offset, start = ahead.offset, _end_of_header(ahead)
-    try:
-        headers = parse_header(bytes(ahead.data[:start]))
-        length = content_length(headers)
-    except BadHeader as error:
-        return _passed_over(ahead, _reason(ahead) if not start else Reason.INVALID_RECORD, str(error))
-    if length > MAX_RECORD_BYTES:
-        return _passed_over(ahead, Reason.EXPANSION_LIMIT, f"Content-Length {length}")
-    end = start + length
-    if not ahead.fetch(end):
-        return _passed_over(ahead, _reason(ahead), f"Content-Length {length}")
-    if not _ends(ahead, start, end, headers):
-        return _passed_over(ahead, Reason.INVALID_RECORD, f"does not end at its Content-Length {length}")
-    ahead.take(start)
-    return Record(offset, headers, ahead.take(length))
-
-
-def _ends(ahead: _Ahead, start: int, end: int, headers: dict[str, str]) -> bool:
-    """Whether the record ends there: the next one or nothing follows, or an empty line and the digest is right."""
-    ahead.fetch(end + OVERLAP_BYTES)
-    after = BETWEEN.match(ahead.data, end).end()
-    if after == len(ahead.data) or VERSION_LINE.match(ahead.data, after):
-        return True
-    digest = headers.get("warc-block-digest", "")
-    is_right = not digest.startswith("sha1:") or digest == digest_of(bytes(ahead.data[start:end]))
-    return ahead.data.count(b"\n", end, after) > 1 and is_right
-
-
-def _reason(ahead: _Ahead) -> Reason:
-    """Why a record has no end where all bytes up to a gap or the end are fetched."""
-    return Reason.INVALID_RECORD if START.search(ahead.data, 1) else Reason.TRUNCATED
-
-
-def _passed_over(ahead: _Ahead, fault: Reason, note: str) -> Record:
-    """What stands from here to the next record, as one."""
-    offset = ahead.offset
-    head = ahead.take_to_next_start()
-    if offset == 0 and fault is not Reason.TRUNCATED and ahead.at_end and not ahead.data and not START.match(head):
-        fault, note = Reason.WRONG_FORMAT, "no WARC record in this file"
-    return Record(offset, {}, head, fault, note)
-
-
-def _end_of_header(ahead: _Ahead) -> int:
-    """Where the block of the record here begins; 0 if that is not found."""
-    size = OVERLAP_BYTES
-    while True:
-        complete = ahead.fetch(size)
-        found = END_OF_HEADER.search(ahead.data, 0, MAX_HEADER_BYTES)
-        if found or not complete or size > MAX_HEADER_BYTES:
-            return found.end() if found else 0
-        size *= 2
-
-
-def parse_header(head: bytes, is_strict: bool = True) -> dict[str, str]:
-    """The named fields of a WARC or HTTP header but for its first line: lower-case name -> first value."""
-    fields: dict[str, str] = {}
-    name = ""
-    for line in re.split(r"\r?\n", head.decode("utf-8", "replace"))[1:]:
-        if line[:1] in (" ", "\t") and name in fields:
-            fields[name] += " " + line.strip()
-        elif line:
-            name, colon, value = line.partition(":")
-            name = name.strip().lower()
-            if colon and name:
-                fields.setdefault(name, value.strip())
-            elif is_strict:
-                raise BadHeader(f"no field: {line[:80]!r}")
-    return fields
-
-
-def content_length(headers: dict[str, str]) -> int:
-    """The length of the block in bytes."""
-    digits = headers.get("content-length", "")
-    if not re.fullmatch(r"\d{1,18}", digits, re.ASCII):
-        raise BadHeader(f"Content-Length {digits[:80]!r}")
-    return int(digits)
 
 
 # record -> document
@@ -334,11 +148,6 @@ def _is_text(http: dict[str, str], record: Record) -> bool:
     return re.search(rb"(?i)<(!doctype html|html|head|body)\b", record.block[:4096]) is not None
 
 
-def media_type(headers: dict[str, str], default: str = "") -> str:
-    """`text/html` of `Content-Type: Text/HTML; charset=…`."""
-    return headers.get("content-type", default).partition(";")[0].strip().lower()
-
-
 def meta_of(page: Page, record: Record, url: str) -> dict[str, str | int]:
     """RedPajama's fields, as its later release of CommonCrawl has them."""
     headers = record.headers
@@ -355,11 +164,6 @@ def meta_of(page: Page, record: Record, url: str) -> dict[str, str | int]:
     if language := headers.get("warc-identified-content-language"):
         meta["language"] = language
     return meta
-
-
-def digest_of(block: bytes) -> str:
-    """A digest as CommonCrawl writes it."""
-    return "sha1:" + b32encode(sha1(block).digest()).decode()
 
 
 def domain_of(url: str) -> str:
@@ -416,13 +220,6 @@ def shelter_lists(tree: HTMLTree) -> None:
                 wrapper.append_child(found)
 
 
-def http_header(block: bytes) -> tuple[dict[str, str], bytes]:
-    """The fields of an HTTP response and its payload."""
-    end = END_OF_HEADER.search(block)
-    head, payload = (block[: end.start()], block[end.end() :]) if end else (block, b"")
-    return parse_header(head, is_strict=False), payload
-
-
 def max_depth(html: str) -> int:
     """How deep `<div>` and `<article>` nest, at most: the main content is told by what is in each of them."""
     depth = deepest = 0
@@ -434,91 +231,24 @@ def max_depth(html: str) -> int:
 
 
 def to_unicode(payload: bytes, http: dict[str, str]) -> str:
-    """Characters by byte order mark, HTTP header, `<meta>`, or else detection (WHATWG HTML, 13.2.3.2)."""
-    mark = next((encoding for bom, encoding in BYTE_ORDER_MARKS.items() if payload.startswith(bom)), None)
-    charset = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", http.get("content-type", ""), re.IGNORECASE)
-    named = map_encoding_to_html5(charset[1], fallback_utf8=False) if charset else None
-    text = payload.decode(mark or named or detect_encoding(payload, from_html_meta=True), "replace")
-    if text.count("\ufffd") * 100 > len(text):  # a false declaration
+    """Characters by byte order mark, HTTP header, `<meta>` (WHATWG HTML, 13.2.3.2), else UTF-8, else detection."""
+    text = payload.decode(declared_encoding(payload, http) or "utf-8", "replace")
+    if text.count("\ufffd") > MAX_REPLACED_FRACTION * len(text):  # nothing declared, or falsely
         guess = payload.decode(detect_encoding(payload), "replace")
         text = min(text, guess, key=lambda candidate: candidate.count("\ufffd"))
     return SURROGATE.sub("\ufffd", text.removeprefix("\ufeff"))
 
 
-def decode_body(http: dict[str, str], payload: bytes, may_be_cut: bool) -> bytes:
-    """A response's payload without its transfer and content encodings.
-
-    Crawlers undo them and leave the header as it was: what does not look encoded is taken as it is.
-    """
-    if "chunked" in http.get("transfer-encoding", "").lower():
-        payload = unchunk(payload)
-    for encoding in reversed(http.get("content-encoding", "").lower().replace(",", " ").split()):
-        payload = _decoded(encoding.removeprefix("x-"), payload, may_be_cut)
-    return payload
-
-
-def unchunk(payload: bytes) -> bytes:
-    """The data of a chunked body (RFC 9112, 7.1), or the payload itself where it is not chunked."""
-    parts, at = [], 0
-    while size := CHUNK.match(payload, at):
-        length, begin = int(size[1], 16), size.end()
-        parts.append(payload[begin : begin + length])
-        at = begin + length
-        if not length or at >= len(payload):
-            return b"".join(parts)
-        if payload[at : at + 2] != b"\r\n":
-            break
-        at += 2
-    if len(parts) > 1:
-        raise Undecodable(Reason.UNDECODABLE, f"no chunk at {at} of a chunked body")
-    return payload
+def declared_encoding(payload: bytes, http: dict[str, str]) -> str | None:
+    """What a page says that its encoding is; None if it says nothing, or nothing that a browser knows."""
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if payload.startswith(mark):
+            return encoding
+    in_header = CHARSET.search(http.get("content-type", ""))
+    in_page = CHARSET_OF_META.search(payload, 0, 1024)
+    if in_header and (encoding := map_encoding_to_html5(in_header[1], fallback_utf8=False)):
+        return encoding
+    encoding = map_encoding_to_html5(in_page[1].decode("ascii"), fallback_utf8=False) if in_page else None
+    return "utf-8" if encoding and encoding.startswith("utf-16") else encoding  # who can read it knows better
 
 
-def _decoded(encoding: str, payload: bytes, may_be_cut: bool) -> bytes:
-    try:
-        if encoding == "gzip" and payload[:2] == GZIP:
-            return _inflated(payload, 31, may_be_cut)
-        if encoding == "deflate" and not payload.lstrip().startswith(b"<"):
-            return _inflated(payload, 15 if payload[:1] == b"\x78" else -15, may_be_cut)
-        if encoding == "br" and not payload.lstrip().startswith(b"<"):
-            return _from_brotli(payload, may_be_cut)
-        if encoding == "zstd" and payload[:4] == ZSTD:
-            return _from_zstd(payload, may_be_cut)
-    except (zlib.error, brotli.error, zstandard.ZstdError) as error:
-        raise Undecodable(Reason.UNDECODABLE, f"{encoding}: {error}") from None
-    return payload
-
-
-def _inflated(payload: bytes, wbits: int, may_be_cut: bool) -> bytes:
-    data = b""
-    while True:
-        decoder = zlib.decompressobj(wbits)
-        data += decoder.decompress(payload, MAX_RECORD_BYTES + 1)
-        payload = decoder.unused_data
-        if len(data) > MAX_RECORD_BYTES or payload[:2] != GZIP:  # else another member follows
-            return _checked(data, decoder.eof, may_be_cut)
-
-
-def _from_brotli(payload: bytes, may_be_cut: bool) -> bytes:
-    decoder = brotli.Decompressor()
-    data = decoder.process(payload, output_buffer_limit=MAX_RECORD_BYTES + 1)
-    return _checked(data, decoder.is_finished(), may_be_cut)
-
-
-def _from_zstd(payload: bytes, may_be_cut: bool) -> bytes:
-    decoder = zstandard.ZstdDecompressor(max_window_size=MAX_RECORD_BYTES).decompressobj()
-    data = bytearray()
-    for at in range(0, len(payload), ZSTD_STEP):
-        if decoder.eof or len(data) > MAX_RECORD_BYTES:
-            break
-        data += decoder.decompress(payload[at : at + ZSTD_STEP])
-    return _checked(bytes(data), decoder.eof, may_be_cut)
-
-
-def _checked(data: bytes, finished: bool, may_be_cut: bool) -> bytes:
-    """`data`, if it is whole and not too large."""
-    if len(data) > MAX_RECORD_BYTES:
-        raise Undecodable(Reason.EXPANSION_LIMIT, f"more than {MAX_RECORD_BYTES} bytes")
-    if not finished and not may_be_cut:
-        raise Undecodable(Reason.TRUNCATED, "the encoded page breaks off")
-    return data

@@ -26,7 +26,6 @@ from redpajama.stages import Build, Result, Step, fingerprint, versions
 
 VERSION = 1
 SMALL_FILE_BYTES = 16 << 20  # `groups` in the manifest gathers files below this
-TOKENIZER = "tokenizer"  # the pseudo source of the tokenizer's file among the inputs
 
 
 # ---- inputs
@@ -69,7 +68,7 @@ def plan_documents(build: Build) -> list[Part]:
         side = {name: build.parts("inputs", f"{source.name}.{name}")[0].inputs[0] for name in side_fields(source)}
         stamp = documents_fingerprint(source, {name: file["sha256"] for name, file in side.items()})
         for group in _grouped(files, source.groups).values():
-            reads = [[file["url"], file["sha256"]] for file in group]
+            reads = [[file["url"], file["sha256"], *filter(None, [file["tree"]])] for file in group]
             size = sum(file["bytes"] for file in group)
             parts.append(Part("documents", source.name, stamp, reads, {"files": group, "side": side}, size))
     return parts

@@ -71,19 +71,20 @@ DISAMBIGUATION_TEMPLATES = frozenset(
     förgrening|förgreningssida|grensida""".replace("\n    ", "").split("|")
 )
 DISAMBIGUATION_SUFFIXES = (" disambiguation", " desambiguació")
-TEMPLATE_NAME = re.compile(r"\{\{\s*([^{}|<>\[\]]+?)\s*(?=\||\}\}|<!--)")
-MAGIC_WORD = re.compile(r"__[^\W\d]+?__")
+TEMPLATE_NAME = re.compile(r"\{\{([^{}|<>\[\]]++)(?=\||\}\}|<!--)")
+MAGIC_WORD = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
 SURROGATE = re.compile("[\ud800-\udfff]")
 OTHER_LANGUAGE = re.compile(
     r"(?!(?:doi|isbn|issn|pmid|rfc|www|wp|wikt|s|w|d|c):)(?:[a-z]{2,3}|simple|[a-z]{2,3}-[a-z-]{2,10}):\s*\S"
 )
-MAX_PARSING_COST = 20_000_000  # see parsing_cost; 1,146 real pages reach 950,000, the limit is 5 seconds
+MAX_PARSING_COST = 40_000_000  # see parsing_cost; 1,145 real pages reach 2 million, the limit is some 15 seconds
 MAX_DEPTH = 100  # how far back a closing mark is matched; mwparserfromhell goes no deeper either
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 CONSTRUCT = re.compile(
-    r"(\{\{|\[\[|\[|\{\|)|<(?!(?:br|hr|img|wbr|references)\b)(\w+)(?:[^<>]*[^<>/])?>|</(\w+)[^<>]*>|\}\}|\]\]|\]|\|\}"
-    r"|<!--|(<\w+[^<>]*(?=<|\Z))"
+    r"(\{\{|\[\[|\[(?=//|[a-z]{2,9}:)|\{\|)|<(?!(?:br|hr|img|wbr|references)\b)(\w++)[^<>]*+(?<!/)>|</(\w++)[^<>]*+>"
+    r"|\}\}|\]\]|\]|\|\}|(<\w++[^<>]*+(?=<|\Z)|<!--)"
 )
+RAW_TAGS = {"ce", "chem", "gallery", "graph", "math", "nowiki", "pre", "score", "source", "syntaxhighlight", "timeline"}
+MAX_RAW_CHARS = 20_000
 CLOSES = {"{{": "}}", "[[": "]]", "[": "]", "{|": "|}"}
 MAY_STAY_OPEN = {f"</{tag}" for tag in ("li", "dd", "dt", "p", "section", "td", "th", "tr")}
 
@@ -147,13 +148,13 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
 def wiki_of(head: bytes, url: str, options: Options) -> Wiki:
     """What the bytes before the first page tell; they may be damaged, so each fact is looked for alone."""
     text = head.decode("utf-8", "replace")
-    base = _first(r"<base>\s*(\S+?)\s*</base>", text)
+    base = _first(r"<base>\s*([^<>\s]+)\s*</base>", text)
     host = (urlsplit(base).hostname or "") if re.match(r"https?://[\w.-]+/", base) else ""
     found = host.removesuffix(".wikipedia.org") if host.endswith(".wikipedia.org") else ""
-    declared = _first(r"""<mediawiki\b[^>]*\bxml:lang\s*=\s*["']([\w-]+)""", text)
+    declared = _first(r"""<mediawiki\b[^<>]*\bxml:lang\s*=\s*["']([\w-]+)""", text)
     language = options.language or found or declared or _first(r"([a-z_]+)wiki\b[^/]*$", url).replace("_", "-") or "und"
     is_wikipedia = bool(options.language or found or not host)
-    names = re.findall(r'<namespace key="(-?\d{1,5})"[^>]*>([^<]+)</namespace>', text)
+    names = re.findall(r'<namespace key="(-?\d{1,5})"[^<>]*>([^<]+)</namespace>', text)
     return Wiki(
         language=language,
         key=language if is_wikipedia else host,
@@ -277,7 +278,8 @@ def tidy(text: str) -> str:
     """Without magic words, spaces at the end of a line, more than one blank line, and halves of characters."""
     text = SURROGATE.sub("\ufffd", text)  # from `&#xD800;`
     text = MAGIC_WORD.sub(lambda word: "" if word[0].isupper() else word[0], text)
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)).strip()
+    text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
 def parsing_cost(wikitext: str) -> int:
@@ -285,22 +287,41 @@ def parsing_cost(wikitext: str) -> int:
 
     12 KB of `<b>[[a|</b>]]` take 3 seconds, and the time grows faster than the square.
     """
+    quotes = sum(line.count("''") * len(line) for line in wikitext.split("\n"))
+    return unclosed(_without_comments(wikitext)) * len(wikitext) + quotes // 10
+
+
+def unclosed(text: str) -> int:
+    """How many templates, links, tables, tags and quoted attributes do not end, or overlap others."""
     open_now: list[str] = []
-    unclosed = 0
-    for found in CONSTRUCT.finditer(COMMENT.sub("", wikitext)):
-        opening, tag, closing_tag, broken = found[1], found[2], found[3], found[4]
+    count = at = 0
+    while found := CONSTRUCT.search(text, at):
+        at = found.end()
+        opening, tag, closing_tag, broken = found.groups()
         if opening or tag:
             open_now.append(CLOSES.get(opening) or f"</{tag.lower()}")
-            unclosed += found[0].count('"') % 2 + found[0].count("'") % 2 if tag else 0
+            at = _end_of_raw(text, tag, at) if tag and tag.lower() in RAW_TAGS else at
+            count += (found[0].count('"') % 2 + found[0].count("'") % 2) if tag else 0
         elif broken:
-            unclosed += 1
-        else:
-            close = f"</{closing_tag.lower()}" if closing_tag else found[0]
-            if close in open_now[-MAX_DEPTH:]:
-                while open_now.pop() != close:
-                    unclosed += 1
-    unclosed += sum(close not in MAY_STAY_OPEN for close in open_now)
-    return unclosed * len(wikitext) + sum(line.count("''") * len(line) for line in wikitext.split("\n"))
+            count += 1
+        elif (close := f"</{closing_tag.lower()}" if closing_tag else found[0]) in open_now[-MAX_DEPTH:]:
+            while open_now.pop() != close:
+                count += 1
+    return count + sum(close not in MAY_STAY_OPEN for close in open_now)
+
+
+def _end_of_raw(text: str, tag: str, at: int) -> int:
+    """Where the content of a tag ends in which nothing is markup, `<math>` say."""
+    end = text.find(f"</{tag}", at, at + MAX_RAW_CHARS)
+    return end if end >= 0 else at
+
+
+def _without_comments(wikitext: str) -> str:
+    parts, at = [], 0
+    while (start := wikitext.find("<!--", at)) >= 0 and (end := wikitext.find("-->", start)) >= 0:
+        parts.append(wikitext[at:start])
+        at = end + len("-->")
+    return "".join([*parts, wikitext[at:]])
 
 
 def links_to_hide(wiki: Wiki) -> re.Pattern[str]:

@@ -1,11 +1,15 @@
 """A build's records -> what became of each source: read, kept, dropped by reason, drawn, and its share."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from redpajama.artifacts import Store, UserError, read_stage
+from redpajama.artifacts import BuildFailed, Store, UserError, read_stage
+from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest
+
+DUPLICATES = {"identity": "duplicate-id", "exact": "exact-duplicate", "near": "near-duplicate"}  # stage -> reason
 
 
 @dataclass
@@ -34,19 +38,50 @@ class SourceRow:
         return {**vars(self), **tables}
 
 
+def find_builds(store: Store, name: str = "") -> list[str]:
+    """The name itself, or the names of all builds in ROOT, sorted.
+
+    Raises:
+        UserError: there is none, or none of that name; one line.
+    """
+    keys = [key for key, _ in store.keys("builds") if key.endswith(".json")]
+    found = [key.removeprefix("builds/").removesuffix(".json") for key in keys]
+    if not found:
+        raise UserError(f"{store.url}: no finished build is here")
+    if name and name not in found:
+        raise UserError(f"{store.url}: no build is called '{name}' ({', '.join(found)})")
+    return [name] if name else found
+
+
 def read_build(store: Store, name: str = "") -> dict[str, Any]:
     """The record of the build called `name`, or of the only one.
 
     Raises:
-        UserError: there is none, or several and no name; one line.
+        UserError: there is none, or several and no name. BuildFailed: the record cannot be read. One line each.
     """
-    found = {key.rpartition("/")[2][:-5]: key for key, _ in store.keys("builds") if key.endswith(".json")}
-    if not found:
-        raise UserError(f"{store.url}: no finished build is here")
-    if (name and name not in found) or (not name and len(found) > 1):
-        wanted = f"no build is called '{name}'" if name else "several builds are here: name one with --build"
-        raise UserError(f"{store.url}: {wanted} ({', '.join(sorted(found))})")
-    return store.read_json(found[name or next(iter(found))])
+    found = find_builds(store, name)
+    if len(found) > 1:
+        raise UserError(f"{store.url}: several builds are here: name one with --build ({', '.join(found)})")
+    key = f"builds/{found[0]}.json"
+    try:
+        return parse_build(store.read(key))
+    except ValueError:
+        raise BuildFailed(f"{key}: not as it was written") from None
+
+
+def parse_build(data: bytes) -> dict[str, Any]:
+    """A build record from the bytes of its file.
+
+    Raises:
+        ValueError: they are not as they were written.
+    """
+    record = json.loads(data)
+    if not isinstance(record, dict) or data != canonical_json(record):
+        raise ValueError("not the JSON that a build writes")
+    body = {name: value for name, value in record.items() if name != "sha256"}
+    if record.get("sha256") != sha256_of([canonical_json(body)]):
+        raise ValueError("its SHA-256 is another")
+    return record
 
 
 def funnel(store: Store, record: dict[str, Any]) -> list[SourceRow]:
@@ -60,7 +95,7 @@ def funnel(store: Store, record: dict[str, Any]) -> list[SourceRow]:
     }
     for row in rows.values():
         _add_documents(row, counts)
-    for stage in ("identity", "exact"):
+    for stage in DUPLICATES:
         _add_duplicates(stage, rows, counts.get((stage, "all"), {}))
     for row in rows.values():
         row.living = row.documents - sum(row.removed.values())
@@ -81,9 +116,8 @@ def _add_documents(row: SourceRow, counts: dict[tuple[str, str], dict[str, Any]]
 
 def _add_duplicates(stage: str, rows: dict[str, SourceRow], counts: dict[str, Any]) -> None:
     """Who lost how many documents, from the `loser < survivor` sums."""
-    reason = {"identity": "duplicate-id", "exact": "exact-duplicate"}[stage]
     for pair, number in counts.get("removed", {}).items():
-        rows[pair.partition(" < ")[0]].removed[reason] += number
+        rows[pair.partition(" < ")[0]].removed[DUPLICATES[stage]] += number
 
 
 def _add_mixture(manifest: Manifest, rows: dict[str, SourceRow], counts: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -102,9 +136,9 @@ def _add_mixture(manifest: Manifest, rows: dict[str, SourceRow], counts: dict[tu
 
 
 def duplicate_matrix(store: Store, record: dict[str, Any]) -> dict[str, int]:
-    """{"loser's source < survivor's source": documents} of both dedup stages."""
+    """{"loser's source < survivor's source": documents} of all dedup stages."""
     matrix: Counter[str] = Counter()
-    for stage in ("identity", "exact"):
+    for stage in DUPLICATES:
         for entry in record["stages"].get(stage, {}).values():
             matrix.update(read_stage(store, entry["record"]).counts.get("removed", {}))
     return dict(sorted(matrix.items()))

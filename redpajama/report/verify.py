@@ -1,12 +1,12 @@
 """Hash everything again and add every sum again: what differs from the records."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from redpajama.artifacts import OUTSIDE, PartRecord, Store, add_counts, read_stage
-from redpajama.hashing import canonical_json, sha256_of
+from redpajama.artifacts import OUTSIDE, BuildFailed, PartRecord, Store, add_counts, read_stage
+from redpajama.hashing import sha256_of
+from redpajama.report.funnel import parse_build
 from redpajama.stages import balance
 
 READ_BYTES = 1 << 20
@@ -23,14 +23,20 @@ class Findings:
     scratch: list[str]  # partition files of finished regroups: a later build may use them again
 
 
-def verify(store: Store, names: list[str]) -> Findings:
-    """Check the builds of these names and every file that they name, and list the files that none of them names."""
+def verify(store: Store, names: list[str], contents: bool = True) -> Findings:
+    """Check the builds of these names and every file that they name, and list the files that no build names.
+
+    Args:
+        names: where they are not all builds of ROOT, strangers cannot be told, and none are listed.
+        contents: hash the outputs again; otherwise only the records.
+    """
     findings = Findings(0, 0, [], [], [])
     named = {f"builds/{name}.json" for name in names}
-    for key in sorted(named):
-        for entry in _stages_of(store, key, findings):
-            named |= _check_stage(store, entry, findings)
-    for key, _ in store.keys(""):
+    entries = {(e["record"], e["sha256"]) for key in sorted(named) for e in _stages_of(store, key, findings)}
+    is_all = named >= {key for key, _ in store.keys("builds")}
+    for record, sha256 in sorted(entries):  # builds share stages: each is checked once
+        named |= _check_stage(store, record, sha256, findings, contents)
+    for key, _ in store.keys("") if is_all else []:
         if key not in named and not key.startswith(OUTSIDE):
             is_scratch = key.partition("/")[0].endswith("-split")
             (findings.scratch if is_scratch else findings.strangers).append(key)
@@ -41,28 +47,22 @@ def verify(store: Store, names: list[str]) -> Findings:
 def _stages_of(store: Store, key: str, findings: Findings) -> list[dict[str, str]]:
     """The stage records that a build record names; none if its bytes are not as they were written."""
     try:
-        data = store.read(key)
-        record = json.loads(data)
-        body = {name: value for name, value in record.items() if name != "sha256"}
-        sound = data == canonical_json(record) and record["sha256"] == sha256_of([canonical_json(body)])
-    except (FileNotFoundError, ValueError, KeyError, AttributeError):
-        sound = False
-    if not sound:
+        record = parse_build(store.read(key))
+    except (FileNotFoundError, ValueError):
         findings.problems.append(f"{key}: missing, or not as it was written")
         return []
     return [entry for names in record["stages"].values() for entry in names.values()]
 
 
-def _check_stage(store: Store, entry: dict[str, str], findings: Findings) -> set[str]:
+def _check_stage(store: Store, key: str, sha256: str, findings: Findings, contents: bool) -> set[str]:
     """Check one stage record and all below it; the keys that it names."""
-    key = entry["record"]
     named = {key}
     try:
         stage = read_stage(store, key)
-    except (FileNotFoundError, ValueError, KeyError):
-        findings.problems.append(f"{key}: missing or unreadable")
+    except BuildFailed as error:
+        findings.problems.append(str(error))
         return named
-    if stage.sha256 != entry["sha256"]:
+    if stage.sha256 != sha256:
         findings.problems.append(f"{key}: not the record that the build names")
         return named
     counts = []
@@ -72,7 +72,9 @@ def _check_stage(store: Store, entry: dict[str, str], findings: Findings) -> set
         if record:
             counts.append(record.counts)
             named |= record.outputs.keys()
-            findings.problems += _check_part(store, record, findings)
+            if problem := balance(record.counts):
+                findings.problems.append(f"{record.stem}.json: {problem}")
+            findings.problems += _check_outputs(store, record, findings) if contents else []
     if len(counts) == len(stage.parts) and add_counts(counts) != stage.counts:
         findings.problems.append(f"{key}: its counts are not the sums of its parts")
     return named
@@ -91,9 +93,7 @@ def _read_part(store: Store, part: dict[str, str], findings: Findings) -> PartRe
     return PartRecord.parse(part["part"], body)
 
 
-def _check_part(store: Store, record: PartRecord, findings: Findings) -> Iterator[str]:
-    if problem := balance(record.counts):
-        yield f"{record.stem}.json: {problem}"
+def _check_outputs(store: Store, record: PartRecord, findings: Findings) -> Iterator[str]:
     for key, wanted in record.outputs.items():
         if not store.exists(key):
             yield f"{key}: missing"

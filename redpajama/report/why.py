@@ -12,6 +12,7 @@ from redpajama.columns import read_batches, read_table
 from redpajama.hashing import normal_text_digest
 from redpajama.manifest import Manifest
 from redpajama.stages import Build, Job
+from redpajama.verdicts import verdict_stages
 
 MAX_FOUND = 20
 
@@ -21,6 +22,7 @@ def why(store: Store, record: dict[str, Any], what: str) -> list[dict[str, Any]]
 
     Returns at most MAX_FOUND stories: {"doc_id", "fate", and what led to it}.
     """
+    what = what.encode(errors="replace").decode()  # a command line may hold bytes that are no UTF-8
     build = Build(Job(Manifest(**record["manifest"]), store.url), _records(record))
     stories = [_story(build, row, part) for row, part in _limit(_find_documents(build, what))]
     stories += [_ledger_story(row, part) for row, part in _limit(_find_ledger(build, what))]
@@ -36,25 +38,26 @@ def _limit(found: Iterator[Any]) -> list[Any]:
 
 
 def _find_documents(build: Build, what: str) -> Iterator[tuple[dict[str, Any], PartRecord]]:
-    """Documents whose id, URL or text is `what`; narrow columns are read first."""
+    """Documents whose id, URL or text is `what`; their other columns are read only where there is one."""
     digest = pa.scalar(normal_text_digest(what), pa.binary(16))
     needle = f'"url":{json.dumps(what, ensure_ascii=False)}'
     for part in build.parts("documents"):
-        for batch in read_batches(build.store, part.file(".parquet")):
+        for batch in read_batches(build.store, part.file(".parquet"), ["doc_id", "text_digest", "meta"]):
             hits = pc.or_(pc.equal(batch.column("doc_id"), what), pc.equal(batch.column("text_digest"), digest))
             hits = pc.or_(hits, pc.match_substring(batch.column("meta"), needle))
-            for row in batch.filter(hits).to_pylist():
-                yield row, part
+            if ids := batch.column("doc_id").filter(hits).to_pylist():
+                rows = read_table(build.store, part.file(".parquet"), filters=[("doc_id", "in", ids)])
+                yield from ((row, part) for row in rows.to_pylist())
 
 
 def _find_ledger(build: Build, what: str) -> Iterator[tuple[dict[str, Any], PartRecord]]:
     """Ledger rows whose id is `what` or whose evidence names it."""
+    needle = json.dumps(what, ensure_ascii=False)
     for part in build.parts("documents"):
         ledger = next(key for key in part.outputs if "/ledger/" in key)
         for batch in read_batches(build.store, ledger):
-            hits = pc.or_(
-                pc.equal(batch.column("doc_id"), what), pc.match_substring(batch.column("evidence"), json.dumps(what))
-            )
+            hits = pc.equal(batch.column("doc_id"), what)
+            hits = pc.or_(hits, pc.match_substring(batch.column("evidence"), needle))
             for row in batch.filter(hits).to_pylist():
                 yield row, part
 
@@ -77,7 +80,7 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
     rules = build.manifest.source_named(row["source"]).quality
     return {
         "doc_id": row["doc_id"],
-        "fate": _fate(build, verdicts, places),
+        "fate": _fate(build, row["source"], verdicts, places),
         "inputs": [file["url"] for file in part.inputs],
         "document_part": part.file(".parquet"),
         "meta": json.loads(row["meta"]),
@@ -89,23 +92,26 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
     }
 
 
-def _fate(build: Build, verdicts: list[dict[str, Any]], places: list[dict[str, Any]]) -> str:
+def _fate(build: Build, source: str, verdicts: list[dict[str, Any]], places: list[dict[str, Any]]) -> str:
     if verdicts:
         first = verdicts[0]
         survivor = first["evidence"].get("survivor")
         rule = first["evidence"].get("rule")
         said = f"{rule} = {first['threshold']:g}, measured {first['value']:g}" if rule else first["reason"]
+        if first["stage"] == "near":
+            said += f", similarity {first['value']:g} of at least {first['threshold']:g}"
         return f"removed by {first['stage']}: {said}" + (f", survivor {survivor}" if survivor else "")
     if places:
         return f"in the shards, {len(places)} cop{'y' if len(places) == 1 else 'ies'}"
     if "tokens" in build.records:
-        return "alive, but not drawn: its slice had its tokens without it"
+        weight = next(share.weight for share in build.manifest.mixture.slice if share.source == source)
+        return f"alive, but not drawn: {'its slice had its tokens without it' if weight else 'its slice has weight 0'}"
     return "alive"
 
 
 def _verdicts(build: Build, doc_id: str, part: PartRecord) -> Iterator[dict[str, Any]]:
-    for stage in ("quality", "identity", "exact"):
-        for record in build.parts(stage) if stage in build.records else []:
+    for stage in verdict_stages(build):
+        for record in build.parts(stage):
             table = read_table(
                 build.store, record.file(".parquet"), filters=[("part", "=", part.id), ("doc_id", "=", doc_id)]
             )

@@ -14,15 +14,17 @@ from redpajama.verdicts import living, verdict_stages
 
 VERSION = 1
 ENDING = "-tokenizer.json"
+INPUT = "tokenizer.path"  # the given file's name among the inputs; no source's name has a point
 
 
 def plan(build: Build) -> list[Part]:
     """One part; a trained tokenizer depends on all living documents, a given one on its bytes."""
     wish = build.manifest.tokenizer
     if wish.path:
-        file = build.parts("inputs", "tokenizer")[0].inputs[0]
-        stamp = fingerprint(stage=["tokenizer", VERSION])
-        return [Part("tokenizer", build.manifest.name, stamp, file["sha256"], {"file": file}, file["bytes"])]
+        file = build.parts("inputs", INPUT)[0].inputs[0]
+        stamp = fingerprint(stage=["tokenizer", VERSION], end_of_document=wish.end_of_document)
+        reads = [file["url"], file["sha256"]]
+        return [Part("tokenizer", build.manifest.name, stamp, reads, {"file": file}, file["bytes"])]
     stamp = fingerprint(
         stage=["tokenizer", VERSION],
         train=wish.train.model_dump(mode="json"),
@@ -45,7 +47,7 @@ def provide(build: Build, part: Part, outputs: Outputs) -> Result:
     try:
         tokenizer = encode.load(path, build.manifest.tokenizer.end_of_document)
     except ValueError as error:
-        raise BuildFailed(f"tokenizer: {error}") from None
+        raise BuildFailed(f"tokenizer: {str(error).replace(str(path), inputs[0])}") from None
     return inputs, {"vocab_size": tokenizer.vocab_size}
 
 
