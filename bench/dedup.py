@@ -25,7 +25,7 @@ from redpajama.dedup.minhash import MinHashParams
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT.parent / "shared" / "data" / "neardup" / "PowerShell-Docs-versions-dev.tar.gz"
 PEERS = {"rensa": "rensa==0.5.0", "datasketch": "datasketch==2.0.0"}
-PEER = r'''
+PEER = r"""
 import json, re, sys, time
 name, path, ngram, permutations, rounds = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 pages = json.load(open(path, encoding="utf-8"))
@@ -58,7 +58,7 @@ for _ in range(rounds):
     whole.append(time.perf_counter() - started)
     alone.append(time.perf_counter() - middle)
 print(json.dumps([min(whole), min(alone)]))
-'''
+"""
 
 
 def read_pages(archive: Path, limit: int) -> list[str]:

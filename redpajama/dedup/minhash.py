@@ -31,7 +31,7 @@ class MinHashParams(Table):
     bands: Annotated[int, Field(ge=1, le=1024, strict=True)] = 14
     rows: Annotated[int, Field(ge=1, le=1024, strict=True)] = 8
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
-    permutations: Annotated[int, Field(ge=1, le=4096, strict=True)] = 0  # 0 stands for bands * rows, and is never seen outside
+    permutations: Annotated[int, Field(ge=1, le=4096, strict=True)] = 0  # not given: bands * rows
 
     @model_validator(mode="before")
     @classmethod
