@@ -59,7 +59,7 @@ def test_a_mistake_is_one_line_that_names_the_key(path, value, message):
 def test_a_source_without_a_slice_is_named():
     values = copy.deepcopy(GOOD)
     values["mixture"]["slice"].pop()
-    with pytest.raises(ManifestError, match="mixture.slice: source 'books' is missing; weight = 0 leaves it out"):
+    with pytest.raises(ManifestError, match=r"mixture\.slice: source 'books' is missing; weight = 0 leaves it out"):
         parse(values, "m.toml")
 
 
