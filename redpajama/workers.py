@@ -174,11 +174,19 @@ def worker_ids(claims: str) -> list[int]:
 
 
 def kill_workers(claims: str) -> None:
-    """End every worker process of the run at once."""
-    for pid in worker_ids(claims):
-        if pid != os.getpid():
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+    """End every worker process of the run at once, those too that have not entered it yet."""
+    for pid in {*worker_ids(claims), *descendants(os.getpid())} - {os.getpid()}:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Processes that a process started, and theirs; none where there is no /proc."""
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, listing.read_text().split()):
+                yield child
+                yield from descendants(child)
 
 
 @dataclass

@@ -139,7 +139,7 @@ def test_verify_finds_a_flipped_and_a_missing_object_in_a_bucket(in_bucket, s3):
         client.put_object(Bucket="bucket", Key=f"corpus/{key}", Body=found[key])
     assert result.returncode == 1
     assert f"{shard}: its SHA-256 is " in result.stdout
-    assert f"{record}: missing" in result.stdout
+    assert f"{record}: the stage record is missing" in result.stdout
 
 
 def test_a_bucket_without_a_build_is_the_users_mistake(s3):

@@ -27,6 +27,9 @@ BATCH_CHARS = 1_000_000  # the library holds about 100 bytes for each character 
 SAFE_CUT = re.compile(r"(?<=[!-~\u3001-\u9fff])(?=[ \n])")
 
 
+LONG_WORD = re.compile(r"\S{1000}(?=\S)")  # training is quadratic in a word's length: 5 s for 100,000 letters
+
+
 class TokenizerError(ValueError):
     """The tokenizer cannot be used; the message is one line."""
 
@@ -91,7 +94,8 @@ def train(texts: Iterable[str], vocab_size: int, path: str | Path) -> None:
     """Texts -> a byte-level BPE tokenizer.json with `<|endoftext|>` as id 0, then the 256 bytes, then merges.
 
     The file depends on the texts as a multiset: neither their order nor threads matter (ties go to the smaller ids).
-    Nothing is normalised. `vocab_size` is a maximum: few texts have few pairs that occur twice.
+    Nothing is normalised, but words of more than 1,000 characters are cut. `vocab_size` is a maximum: few texts have
+    few pairs that occur twice.
     """
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -102,7 +106,7 @@ def train(texts: Iterable[str], vocab_size: int, path: str | Path) -> None:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator((LONG_WORD.sub(r"\g<0> ", text) for text in texts), trainer)
     backend.save(str(path))
 
 
