@@ -12,6 +12,7 @@ import pytest
 from corpora import OUTSIDE, build, cli, write_corpus, write_manifest, write_rows
 from fake_hub import HERE, Hub, Web, serve, serve_s3
 
+DEMO = Path(__file__).parents[1] / "manifests" / "demo.toml"
 ONE = ("--workers", 1)
 DOCUMENTS = (*ONE, "--until", "documents")
 
@@ -140,6 +141,15 @@ def test_verify_finds_a_flipped_and_a_missing_object_in_a_bucket(in_bucket, s3):
     assert result.returncode == 1
     assert f"{shard}: its SHA-256 is " in result.stdout
     assert f"{record}: the stage record is missing" in result.stdout
+
+
+def test_the_demo_killed_and_resumed_in_a_bucket_is_that_of_a_folder_byte_for_byte(s3, tmp_path):
+    client, environment = s3
+    arguments = ("build", DEMO, "--out", "s3://bucket/demo", "--workers", 2)
+    killed("before-part-record:40", tmp_path, *arguments, **environment)
+    assert not [key for key in outputs(client, "demo") if key.startswith("builds/")]
+    run(*arguments, **environment)
+    assert outputs(client, "demo") == build(DEMO, tmp_path / "demo", *ONE)
 
 
 def test_a_bucket_without_a_build_is_the_users_mistake(s3):
