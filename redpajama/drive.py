@@ -97,7 +97,10 @@ class Guard:
         self.job = job
         signal.signal(signal.SIGINT, lambda *_: self._end("interrupted; the same command goes on from here", 130))
         signal.signal(signal.SIGTERM, lambda *_: self._end("terminated; the same command goes on from here", 143))
-        over = lambda: finished() or job.store.exists(f".tmp/{job.run}/state.json")  # noqa: E731
+
+        def over() -> bool:
+            return finished() or job.store.exists(f".tmp/{job.run}/state.json")
+
         self._watch = workers.Watch(job.claims, over, lambda message: self._end(message, 1))
         self._watch.start()
         self.progress.start(job)
@@ -187,5 +190,3 @@ def _planned(job: Job, stage: str) -> tuple[int, int] | None:
         return None
     parts = json.loads(job.store.read(key))
     return len(parts), sum(part["size"] for part in parts)
-
-
