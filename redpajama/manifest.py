@@ -61,6 +61,18 @@ class Tokenizer(Table):
         return self
 
 
+class Paragraphs(Table):
+    """`[source.paragraphs]`: lines that stand more than once in the source go; rules in `dedup/paragraphs.py`."""
+
+    rule: Literal["ccnet", "c4"] = "ccnet"
+    keep: Literal["first", "none"] | None = None  # of the copies; not given: as the rule's makers did
+
+    @property
+    def copies_kept(self) -> str:
+        """What `keep` says, or the rule's own: CCNet keeps none, C4 the first."""
+        return self.keep or {"ccnet": "none", "c4": "first"}[self.rule]
+
+
 class Source(Table):
     """`[[source]]`: raw inputs, the pipeline that reads them, and the rules its documents must pass."""
 
@@ -71,6 +83,7 @@ class Source(Table):
     groups: int | None = Field(default=None, ge=1)  # files below 16 MB are grouped by name into so many parts
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)  # of raw units
     options: dict[str, Any] = {}
+    paragraphs: Paragraphs | None = Field(default=None, exclude_if=lambda value: value is None)
     quality: dict[str, float] = {}
     # of its documents that near-dedup may remove; not given: 0.9 for common_crawl and c4, 0.5 for others
     max_removed_fraction: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
