@@ -66,6 +66,24 @@ def check(manifest: Manifest, path: str) -> None:
     _check_near(manifest, path)
 
 
+def complete(manifest: Manifest) -> Manifest:
+    """The manifest with the quality rules that options bring along, under those of its own `[source.quality]`.
+
+    Raises:
+        ManifestError: together, they would keep nothing.
+    """
+    sources = []
+    for number, source in enumerate(manifest.source, 1):
+        module = pipeline(source.pipeline)
+        brought = getattr(module, "quality_rules", lambda options: {})(module.Options(**source.options))
+        try:
+            rules.parse(brought | source.quality)
+        except ValueError as error:
+            raise ManifestError(f"source[{number}]: {error}") from None
+        sources.append(source.model_copy(update={"quality": brought | source.quality}))
+    return manifest.model_copy(update={"source": sources})
+
+
 def _check_near(manifest: Manifest, path: str) -> None:
     try:
         if manifest.dedup.near is not None:

@@ -57,6 +57,7 @@ def _prepare(manifest_path: str, mirror: list[str] | None) -> tuple[Any, list[di
 
     model = manifest.load(manifest_path)
     build.check(model, manifest_path)
+    model = build.complete(model)
     return model, build.list_inputs(model, manifest_path, _mirrors(mirror))
 
 

@@ -15,7 +15,7 @@ LAYERS = [
     {"records", "hashing"},
     {"manifest", "artifacts", "columns", "stages", "verdicts", "workers", "beam"}
     | {"io", "download", "decompress", "codecs", "bzip2"},
-    {"archives", "markup", "latex", "licenses", "sourcecode", "warc"},
+    {"archives", "markup", "latex", "licenses", "license_lists", "sourcecode", "warc"},
     {"tokenize"},
     {"quality", "dedup"},
     {"pipelines", "mixers", "report"},
