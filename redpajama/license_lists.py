@@ -1,9 +1,9 @@
 """Lists of licences that others have published, by name: which SPDX identifiers count as permissive.
 
-Sources: The Stack, version 1.1, is the list of 193 in appendix B of its paper (arXiv 2211.15533). It was made with Blue
-Oak Council's list of 2022; it has Creative Commons attribution licences and one font exception besides. Blue Oak's own
-is version 15.0.0 (https://blueoakcouncil.org/list, CC0-1.0), down to the rating that the name says; its last rating,
-"lead" (unclear wording, lawyers advise against it), is in neither.
+Sources: The Stack, version 1.1, is the list of 193 in appendix B of its paper (arXiv 2211.15533), made with Blue Oak
+Council's list of 2022, all ratings, and with Creative Commons attribution licences and a font exception besides. Blue
+Oak's own is version 15.0.0 (https://blueoakcouncil.org/list, CC0-1.0) down to the rating that the name says: the last
+one, "lead", is in neither.
 """
 
 from collections.abc import Iterable

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "redpajama"
 LAYERS = [
     {"records", "hashing"},
     {"manifest", "artifacts", "columns", "stages", "verdicts", "workers", "beam"}
-    | {"io", "download", "decompress", "codecs", "bzip2"},
+    | {"io", "hosts", "download", "decompress", "codecs", "bzip2"},
     {"archives", "markup", "latex", "licenses", "license_lists", "sourcecode", "warc"},
     {"tokenize"},
     {"quality", "dedup"},
