@@ -15,6 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
@@ -39,8 +40,30 @@ class InputError(ValueError):
     """An input that the manifest names cannot be had: one line that says which, and what would be right."""
 
 
-class NoAnswer(InputError):
+class State(StrEnum):
+    """What a host says of an input; the values are words of `doctor`'s report."""
+
+    OK = "ok"
+    MOVED = "moved"  # it is there, at another host
+    DEAD = "dead"
+    FORBIDDEN = "forbidden"
+    REQUESTER_PAYS = "requester-pays"
+    NO_ANSWER = "no answer"
+
+
+class Unavailable(InputError):
+    """What the manifest names is not to be had, through no fault of the manifest's form."""
+
+    def __init__(self, message: str, state: State):
+        super().__init__(message)
+        self.state = state
+
+
+class NoAnswer(Unavailable):
     """A host that may be well again tomorrow: it did not answer, or only with errors of its own."""
+
+    def __init__(self, message: str):
+        super().__init__(message, State.NO_ANSWER)
 
 
 class Again(Exception):
@@ -61,6 +84,13 @@ class Answer(NamedTuple):
     version: str  # ETag, or Last-Modified, or ""
     url: str  # where the file is, after redirects
 
+    @property
+    def state(self) -> State:
+        """What the status means."""
+        if self.status in (200, 206):
+            return State.OK
+        return State.DEAD if self.status in (404, 410) else State.FORBIDDEN
+
 
 def look_up(url: str) -> tuple[int, str]:
     """(bytes, ETag or Last-Modified) as the server tells them; 0 and "" where it does not.
@@ -69,8 +99,8 @@ def look_up(url: str) -> tuple[int, str]:
         InputError: the server refuses, or does not answer after MAX_LOOK_UPS tries.
     """
     answer = ask(url)
-    if answer.status not in (200, 206):
-        raise InputError(f"{url}: HTTP {answer.status} {answer.reason}")
+    if answer.state is not State.OK:
+        raise Unavailable(f"{url}: HTTP {answer.status} {answer.reason}", answer.state)
     return answer.bytes, answer.version
 
 
