@@ -46,7 +46,8 @@ def examine(manifest: Manifest, path: str, mirrors: dict[str, str]) -> list[Find
         except Unavailable as error:
             return Finding(question.source, question.input, error.state, said=str(error))
         except io.InputError as error:
-            if not io.scheme_of(question.input) and not question.dump:
+            is_local = not io.scheme_of(question.input) or io.mirror_of(question.input, mirrors)
+            if is_local and not question.dump:
                 return Finding(question.source, question.input, State.DEAD, said=str(error))
             raise ManifestError(f"{path}: {question.key}: {error}") from None
 

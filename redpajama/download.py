@@ -87,9 +87,13 @@ class Answer(NamedTuple):
     @property
     def state(self) -> State:
         """What the status means."""
-        if self.status in (200, 206):
-            return State.OK
-        return State.DEAD if self.status in (404, 410) else State.FORBIDDEN
+        return _state_of(self.status)
+
+
+def _state_of(status: int) -> State:
+    if status in (200, 206):
+        return State.OK
+    return State.DEAD if status in (404, 410) else State.FORBIDDEN
 
 
 def look_up(url: str) -> tuple[int, str]:
@@ -352,8 +356,9 @@ def _session() -> "Session":
 
 def _check_status(response: "Response", url: str) -> None:
     _check_health(response)
-    if response.status_code not in (200, 206):
-        raise InputError(f"{url}: HTTP {response.status_code} {response.reason}")
+    state = _state_of(response.status_code)
+    if state is not State.OK:
+        raise Unavailable(f"{url}: HTTP {response.status_code} {response.reason}", state)
 
 
 def _check_health(response: "Response") -> None:

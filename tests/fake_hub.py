@@ -168,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve(web: Web):
     """Serve `web` on a free port of this machine; sets and gives its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("WebHandler", (Handler,), {"web": web}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     web.url = f"http://127.0.0.1:{server.server_port}"
     try:
         yield web.url
