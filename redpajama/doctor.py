@@ -75,9 +75,19 @@ def _examine(question: Question, manifest: Manifest, mirrors: dict[str, str]) ->
         return _examine_web(name, pattern)
     else:
         files = io.expand([pattern], mirrors, manifest.folder, requester_pays=question.requester_pays)
+        if files[0].path.startswith("hf://") and (refusal := _ask_hub(files[0])):
+            return Finding(name, pattern, State.FORBIDDEN, said=refusal)
     state = State.REQUESTER_PAYS if any(file.requester_pays for file in files) else State.OK
     size = sum(file.bytes or file.about_bytes for file in files)
     return Finding(name, pattern, state, len(files), size, any(file.about_bytes for file in files))
+
+
+def _ask_hub(file: io.Listed) -> str:
+    """Why a file is not handed out though it is listed, or ""."""
+    answer = ask(*io.hub_address(file.path))
+    if answer.state is State.OK:
+        return ""
+    return f"HTTP {answer.status} {answer.reason}: {file.url}: accept the dataset's terms on the hub, and set HF_TOKEN"
 
 
 def _examine_web(source: str, url: str) -> Finding:

@@ -108,22 +108,22 @@ def look_up(url: str) -> tuple[int, str]:
     return answer.bytes, answer.version
 
 
-def ask(url: str) -> Answer:
-    """The server's final answer to a HEAD request, a refusal too; redirects are followed.
+def ask(url: str, token: str = "") -> Answer:
+    """The server's final answer to a HEAD request, a refusal too; redirects are followed. `token` as in `download`.
 
     Raises:
         NoAnswer: there is none after MAX_LOOK_UPS tries.
     """
-    return retrying(url, lambda: _ask("HEAD", url), MAX_LOOK_UPS)
+    return retrying(url, lambda: _ask("HEAD", url, token), MAX_LOOK_UPS)
 
 
-def _ask(method: str, url: str) -> Answer:
-    with _request(method, url, {}, kind=hosts.QUESTION) as response:
+def _ask(method: str, url: str, token: str) -> Answer:
+    with _request(method, url, {}, token, hosts.QUESTION) as response:
         if method == "GET" or response.status_code not in (403, 405, 501):
             _check_health(response)
             size = int(response.headers.get("Content-Length", 0)) if response.ok else 0
             return Answer(response.status_code, response.reason, size, _version(response), response.url)
-    return _ask("GET", url)  # no HEAD here: the headers of a GET will do
+    return _ask("GET", url, token)  # no HEAD here: the headers of a GET will do
 
 
 def read(url: str, max_bytes: int) -> bytes:

@@ -356,6 +356,13 @@ def hub_endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
+def hub_address(path: str) -> tuple[str, str]:
+    """(web address, the user's token or "") of a file of the hub."""
+    from huggingface_hub import get_token
+
+    return HubPath.parse(path).web, get_token() or ""
+
+
 @functools.cache
 def _commit(endpoint: str, repo: str, kind: str, revision: str) -> str:
     """The hash of a revision, asked once in a run: all patterns of a repository see the same files."""
@@ -451,11 +458,8 @@ def _bring(listed: Listed, cache_dir: Path) -> str:
     """Where the bytes can be read: in place, or in the cache after a download."""
     if not listed.is_downloaded:
         return listed.path
-    scheme, url, token = scheme_of(listed.path), listed.path, ""
-    if scheme == "hf":
-        from huggingface_hub import get_token
-
-        url, token = HubPath.parse(listed.path).web, get_token() or ""
+    scheme = scheme_of(listed.path)
+    url, token = hub_address(listed.path) if scheme == "hf" else (listed.path, "")
     name = urlsplit(url).path.rsplit("/", 1)[-1].strip(".")[-200:]  # quoted, so never a path
     target = cache_dir / hashing.short_id(listed.path) / (name or "file")
     if scheme in ("s3", "gs"):

@@ -188,12 +188,17 @@ def test_a_dump_is_one_finding(tmp_path, capsys):
 # ---- the hub
 
 
-def test_the_hub_is_asked_without_a_download(tmp_path, capsys, monkeypatch):
-    hub = Hub({"datasets/org/name/a.gz": BODY, "datasets/org/name/b.txt": b"b"})
-    with serve(hub) as url:
+@pytest.fixture
+def hub(monkeypatch):
+    files = {"datasets/org/name/a.gz": BODY, "datasets/org/name/b.txt": b"b"}
+    with serve(cdn := Web({"datasets/org/name/a.gz": BODY})), serve(one := Hub(files, cdn=cdn)) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
-        inputs = [f"hf://datasets/org/name/{name}" for name in ("a.gz", "*", "c.gz")]
-        status, found = doctor(capsys, write_manifest(tmp_path, *inputs, "hf://datasets/org/other/a.gz"))
+        yield one
+
+
+def test_the_hub_is_asked_without_a_download(hub, tmp_path, capsys):
+    inputs = [f"hf://datasets/org/name/{name}" for name in ("a.gz", "*", "c.gz")]
+    status, found = doctor(capsys, write_manifest(tmp_path, *inputs, "hf://datasets/org/other/a.gz"))
     assert status == 1
     assert [(each["state"], each["files"], each["bytes"]) for each in found] == [
         ("ok", 1, len(BODY)),
@@ -201,7 +206,18 @@ def test_the_hub_is_asked_without_a_download(tmp_path, capsys, monkeypatch):
         ("dead", 0, 0),
         ("dead", 0, 0),
     ]
-    assert not [request for request in hub.requests if "/resolve/" in request.path]
+    assert {request.method for request in hub.downloads()} == {"HEAD"}
+
+
+@pytest.mark.parametrize(("token", "state"), [("hf_other", "forbidden"), ("hf_right", "ok")])
+def test_a_dataset_whose_terms_were_not_accepted_is_forbidden_though_it_is_listed(
+    hub, tmp_path, capsys, monkeypatch, token, state
+):
+    hub.gated = "hf_right"
+    monkeypatch.setenv("HF_TOKEN", token)
+    status, (found,) = doctor(capsys, write_manifest(tmp_path, "hf://datasets/org/name/*.txt"))
+    assert (status, found["state"]) == (0, state)
+    assert ("accept the dataset's terms on the hub" in found["said"]) == (state == "forbidden")
 
 
 # ---- buckets of S3 whose reader pays
