@@ -31,9 +31,10 @@ def place(url: str, kind: str) -> Iterator[None]:
 
 
 def pause(url: str, seconds: float) -> None:
-    """From now, no process of this machine asks the URL's host for so long; a later call stands over an earlier one."""
-    end = time.time() + seconds
-    os.utime(_file(url, "pause"), (end, end))
+    """From now, no process of this machine asks the URL's host for so long; of two pauses the later end holds."""
+    path = _file(url, "pause")
+    end = max(time.time() + seconds, path.stat().st_mtime)
+    os.utime(path, (end, end))
 
 
 def per_host() -> int:

@@ -130,8 +130,10 @@ class Source(Table):
 
     @model_validator(mode="after")
     def _reads_one_thing(self) -> "Source":
-        if bool(self.inputs) == bool(self.dump):
+        if self.inputs and self.dump:
             raise ValueError("give either inputs or dump, and not both")
+        if not self.inputs and not self.dump:
+            raise ValueError("nothing to read: give inputs, or a dump of CommonCrawl")
         return self
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,10 +84,16 @@ def test_a_mistake_in_a_dump_is_one_line(dump, message):
     assert "\n" not in str(caught.value)
 
 
-def test_inputs_and_dump_exclude_each_other_and_one_of_them_must_be():
-    for source in (SOURCE, SOURCE | {"inputs": ["a"], "dump": {"id": ID}}):
-        with pytest.raises(ManifestError, match=r"source\[1\]: give either inputs or dump, and not both"):
-            parse({"name": "m", "seed": 1, "source": [source]}, "m.toml")
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"inputs": ["a"], "dump": {"id": ID}}, "source[1]: give either inputs or dump, and not both"),
+        ({}, "source[1]: nothing to read: give inputs, or a dump of CommonCrawl"),
+    ],
+)
+def test_inputs_and_dump_exclude_each_other_and_one_of_them_must_be(keys, message):
+    with pytest.raises(ManifestError, match=re.escape(message)):
+        parse({"name": "m", "seed": 1, "source": [SOURCE | keys]}, "m.toml")
 
 
 def test_a_dump_goes_with_one_pipeline_only(tmp_path, capsys):

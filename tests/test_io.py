@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
@@ -241,9 +242,10 @@ def web():
 
 @pytest.fixture
 def waits(monkeypatch):
-    """Waiting takes no time; what would have been waited is here."""
-    waited = []
+    """Waiting takes no time, though the clock goes on; what would have been waited is here."""
+    waited, now = [], time.time
     monkeypatch.setattr(download.time, "sleep", waited.append)
+    monkeypatch.setattr(download.time, "time", lambda: now() + sum(waited))
     return waited
 
 
