@@ -4,10 +4,10 @@
 `only_between`, those that stand at two places of one of its lists. So `[["a", "b"]]` compares documents of a with
 documents of b, and none inside a or b; `["a", "a"]` compares inside a.
 
-*Stays*: the document whose source stands earlier in `[dedup] order`; inside one source what `prefer` says, one after the
-other; then the smaller id. `longest` counts the text's bytes. `newest` goes by the time that the source's records state, see
-`known_time`; a document that states none is older than any that does. `signal:<name>` keeps the larger value,
-`signal:-<name>` the smaller one; no value is worse than any.
+*Stays*: the document whose source stands earlier in `[dedup] order`; inside one source what `prefer` says, one after
+the other; then the smaller id. `longest` counts the text's bytes. `newest` goes by the time that the source's records
+state, see `known_time`; a document that states none is older than any that does. `signal:<name>` keeps the larger
+value, `signal:-<name>` the smaller one; no value is worse than any.
 """
 
 from collections.abc import Sequence
