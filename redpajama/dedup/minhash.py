@@ -92,7 +92,8 @@ class MinHashParams(Table):
         unit, ngram, folded = self.ngrams_of(kind)
         words = {"word": "words", "char": "characters", "code": "code tokens"}[unit]
         digits = ", digits folded" if folded else ""
-        return f"{self.mode} >= {self.threshold:g} of {ngram}-grams of {words}{digits}; {self.bands} bands of {self.rows} rows"
+        compared = f"{self.mode} >= {self.threshold:g} of {ngram}-grams of {words}{digits}"
+        return f"{compared}; {self.bands} bands of {self.rows} rows"
 
 
 def _choose_bands(given: dict[str, Any]) -> dict[str, Any]:
