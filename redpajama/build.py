@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from redpajama import io, workers
 from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
-from redpajama.dedup import exact, minhash, near, policy, survivors
+from redpajama.dedup import exact, minhash, near, paragraphs, policy, survivors
 from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
@@ -28,8 +28,10 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
         dedup += [near.SIGNATURES, near.CANDIDATES, near.CLUSTERS, *doubts, survivors.NEAR]
     mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
+    compared = any(source.paragraphs for source in manifest.source)
+    lines = [documents.EXTRACTED, paragraphs.PARAGRAPHS] if compared else []
     by_goal = {
-        "documents": [documents.INPUTS, *given, documents.DOCUMENTS],
+        "documents": [documents.INPUTS, *given, *lines, documents.DOCUMENTS],
         "dedup": [judge.STAGE, *dedup],
         "mixture": [*([] if given else [tokenizer.STAGE]), *mixing] if manifest.mixture else [],
         "tokens": [shards.STAGE] if manifest.mixture else [],

@@ -20,7 +20,7 @@ class Findings:
     bytes: int
     problems: list[str]  # broken promises
     strangers: list[str]  # files that no build names
-    scratch: list[str]  # partition files of finished regroups: a later build may use them again
+    scratch: list[str]  # partition files and texts before line dedup: a later build may use them again
 
 
 def verify(store: Store, names: list[str], contents: bool = True) -> Findings:
@@ -38,7 +38,7 @@ def verify(store: Store, names: list[str], contents: bool = True) -> Findings:
         named |= _check_stage(store, record, sha256, findings, contents)
     for key, _ in store.keys("") if is_all else []:
         if key not in named and not key.startswith(OUTSIDE):
-            is_scratch = key.partition("/")[0].endswith("-split")
+            is_scratch = key.partition("/")[0].endswith(("-split", "extracted"))
             (findings.scratch if is_scratch else findings.strangers).append(key)
     findings.files = len(named)
     return findings
