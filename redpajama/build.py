@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from redpajama import dumps, io, workers
 from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
-from redpajama.dedup import exact, minhash, near, paragraphs
+from redpajama.dedup import exact, minhash, near, paragraphs, policy, survivors
 from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
 from redpajama.pipelines import SOURCES, documents, pipeline
-from redpajama.quality import citations, judge, language, models, perplexity, rules, scores, training
+from redpajama.quality import citations, judge, language, models, perplexity, rules, scores, signals, training
 from redpajama.stages import Build, Job, Regroup, Step
 from redpajama.tokenize import encode, shards, tokenizer
 
@@ -30,7 +30,8 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     """The steps of a build, in order. Without a `[mixture]` it ends with dedup."""
     dedup = [exact.IDENTITY, exact.EXACT] if manifest.dedup.exact else [exact.IDENTITY]
     if manifest.dedup.near is not None:
-        dedup += [near.SIGNATURES, near.CANDIDATES, near.CLUSTERS, near.NEAR]
+        doubts = [survivors.DOUBTS] if minhash.parse(manifest.dedup.near).verify == "sketch" else []
+        dedup += [near.SIGNATURES, near.CANDIDATES, near.CLUSTERS, *doubts, survivors.NEAR]
     mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
     compared = any(source.paragraphs for source in manifest.source)
@@ -103,7 +104,7 @@ def complete(manifest: Manifest) -> Manifest:
 def _check_near(manifest: Manifest, path: str) -> None:
     try:
         if manifest.dedup.near is not None:
-            minhash.parse(manifest.dedup.near)
+            policy.check(manifest, minhash.parse(manifest.dedup.near), list(signals.SIGNALS))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(["dedup.near", *map(str, problem["loc"])])

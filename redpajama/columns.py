@@ -97,3 +97,9 @@ def read_batches(store: Store, key: str, columns: list[str] | None = None) -> It
             for batch in parquet.read_row_group(group, columns=columns, use_threads=False).to_batches():
                 if batch.num_rows:
                     yield batch
+
+
+def read_row_group(store: Store, key: str, group: int, columns: list[str]) -> pa.Table:
+    """Columns of one row group of a Parquet file."""
+    with open_table(store, key) as file:
+        return pq.ParquetFile(file).read_row_group(group, columns=columns, use_threads=False)

@@ -126,6 +126,7 @@ def test_signatures_of_any_texts_are_those_of_plain_python_however_they_are_slic
             assert value == min(((factor * gram + addend) & 0xFFFFFFFF for gram in grams), default=0xFFFFFFFF)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=7, max_size=7), min_size=2, max_size=6))
 def test_a_band_key_is_equal_where_the_bands_values_are(rows):
     signed = np.array(rows, np.uint32)
@@ -137,6 +138,7 @@ def test_a_band_key_is_equal_where_the_bands_values_are(rows):
     assert all(len(set(row)) == 3 for row in keys.tolist())
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.integers(1, 50))
 def test_similarity_is_that_of_sets_and_of_the_smallest_of_their_union(one, other, end):
     arrays = [np.array(sorted(each), np.uint64) for each in (one, other)]
@@ -252,6 +254,29 @@ def test_an_estimate_decides_only_where_chance_leaves_no_doubt():
     assert sum(chances[: low + 1]) <= minhash.MAX_DOUBT < sum(chances[: low + 2])
     assert sum(chances[high:]) <= minhash.MAX_DOUBT < sum(chances[high - 1 :])
     assert doubtful(128, 1.0) == (127, 129)  # one different value is proof; no agreement is
+
+
+def test_thousands_of_permutations_do_not_overflow():
+    low, high = doubtful(4096, 0.8)
+    assert 0.75 * 4096 < low < 0.8 * 4096 < high < 0.85 * 4096
+
+
+@settings(deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=5), UNITS, st.integers(1, 7), st.integers(1, 40), st.booleans())
+def test_a_sketch_holds_the_smallest_distinct_ngrams_of_any_text(texts, unit, size, end, folded):
+    """However often they are repeated: texts of many n-grams force the sketch to be cut on the way."""
+    texts = [*texts, " ".join(f"{unit} {number % 300}" for number in range(700)), "word " * 900]
+    signed = ngrams.sign(arrow(texts), unit, size, *minhash._functions(2), end, folded)
+    everything = ngrams.distinct_ngrams(arrow(texts), unit, size, folded)
+    assert [each.tolist() for each in signed[2]] == [each[:end].tolist() for each in everything]
+
+
+def test_folded_digits_are_zeros_in_every_script():
+    for unit in ("word", "char", "code"):
+        for text, zeros in (("a1b22 333", "a0b00 000"), ("٣٤ x", "00 x"), ("Ⅷ ½ ²", "Ⅷ ½ ²"), ("๑๒", "00")):
+            one, other = ngrams.distinct_ngrams(arrow([text, zeros]), unit, 2, True)
+            assert one.tolist() == other.tolist()
+    assert ngrams.distinct_ngrams(arrow(["a1"]), "word", 1)[0] != ngrams.distinct_ngrams(arrow(["a0"]), "word", 1)[0]
 
 
 LEVELS, PAIRS, WORDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95], 4000, 100
