@@ -126,6 +126,7 @@ def test_signatures_of_any_texts_are_those_of_plain_python_however_they_are_slic
             assert value == min(((factor * gram + addend) & 0xFFFFFFFF for gram in grams), default=0xFFFFFFFF)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=7, max_size=7), min_size=2, max_size=6))
 def test_a_band_key_is_equal_where_the_bands_values_are(rows):
     signed = np.array(rows, np.uint32)
@@ -137,6 +138,7 @@ def test_a_band_key_is_equal_where_the_bands_values_are(rows):
     assert all(len(set(row)) == 3 for row in keys.tolist())
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.integers(1, 50))
 def test_similarity_is_that_of_sets_and_of_the_smallest_of_their_union(one, other, end):
     arrays = [np.array(sorted(each), np.uint64) for each in (one, other)]

@@ -15,7 +15,7 @@ from stepwise import build_stepwise
 
 from redpajama.artifacts import BuildFailed
 from redpajama.build import check
-from redpajama.columns import read_table
+from redpajama.columns import Blobs, read_table
 from redpajama.dedup import clusters, minhash, near, ngrams
 from redpajama.dedup.minhash import MinHashParams, curve
 from redpajama.manifest import ManifestError, parse
@@ -178,6 +178,26 @@ def test_sketches_measure_long_documents_to_their_stated_error():
     [removal] = clusters.walk(cut, DEFAULT).removals
     assert removal.measure == "sketch"
     assert removal.similarity == pytest.approx(similarity(*texts), abs=3 * (0.25 / 2048) ** 0.5)
+
+
+def test_short_documents_of_a_hot_cluster_keep_all_their_ngrams_and_long_ones_a_good_sketch_or_none():
+    sizes = np.array([2, 30_000, 40_000, 40_000, 10_000_000])
+    totals = np.array([1 << 20, 5000, 5000, 700, 700])
+    wanted = [near.MAX_NGRAMS, near.CLUSTER_NGRAMS // 30_000, 0, 700, 0]
+    assert near.sketch_size(sizes, totals).tolist() == wanted
+    assert wanted[1] >= near.MIN_SKETCH
+
+
+@given(st.lists(st.lists(st.lists(st.integers(0, 9), max_size=3), max_size=4), max_size=4), st.randoms())
+def test_blobs_are_the_values_of_a_column_in_any_order(chunks, rng):
+    arrays = [pa.array([np.array(each, np.uint64).tobytes() for each in chunk], pa.large_binary()) for chunk in chunks]
+    column = pa.chunked_array([array[1:] for array in arrays], pa.large_binary())
+    values = [value for chunk in chunks for value in chunk[1:]]
+    order = rng.sample(range(len(values)), len(values))
+    blobs = Blobs(column, np.uint64, pa.array(order, pa.int64()))
+    assert [blobs[row].tolist() for row in range(len(blobs))] == [values[place] for place in order]
+    part = blobs.between(1, 3)
+    assert [part[row].tolist() for row in range(len(part))] == [values[place] for place in order[1:3]]
 
 
 # ---- the stages

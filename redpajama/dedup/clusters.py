@@ -1,5 +1,6 @@
 """Candidates -> clusters -> survivors: union-find over compact ids, and the walk that decides inside a cluster."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -61,8 +62,8 @@ def _measure_roots(parents, sizes):
 class Members:
     """The documents of one cluster in policy order: the first survives."""
 
-    signatures: np.ndarray  # uint32[n, permutations]
-    ngrams: list[np.ndarray]  # sorted distinct hashes; the smallest of them where `totals` says that there are more
+    signatures: Sequence[np.ndarray]  # uint32[n, permutations]
+    ngrams: Sequence[np.ndarray]  # sorted distinct hashes; the smallest of them where `totals` says that there are more
     totals: np.ndarray  # distinct n-grams of each document; int64[n]
 
 
@@ -115,6 +116,8 @@ def _survivor(
     """The likeliest kept document that reaches the threshold; and whether one that may have was not measured."""
     low, high = doubtful(params.permutations, params.threshold)
     likely = np.flatnonzero(equal > low)
+    if not len(members.ngrams[row]):  # nothing to measure with: the likeliest alone decides
+        likely = likely[equal[likely].argmax() :][:1] if len(likely) else likely
     likely = likely[np.argsort(-equal[likely], kind="stable")]
     missed = len(likely) > MAX_CHECKED
     for place in likely[:MAX_CHECKED]:

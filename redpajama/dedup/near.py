@@ -9,8 +9,9 @@ A bucket of equal band keys gives one edge for each document but its first, neve
 more than its rows and needs no cap, it is counted. What is capped, and counted, are the comparisons (`clusters.walk`).
 
 Memory: a reducer of band keys holds about BAND_ROWS rows of 16 bytes, twice; `clusters` 9 bytes a document (17 beyond
-2**32 of them); a reducer of clusters about REDUCE_BYTES, twice, or its largest cluster: the signatures of its documents
-and, for all of them together, at most CLUSTER_NGRAMS n-grams of 8 bytes.
+2**32 of them); a reducer of clusters about REDUCE_BYTES, or its largest cluster: the signatures of its documents and,
+for all of them together, at most CLUSTER_NGRAMS n-grams of 8 bytes; and their verdicts. No bound depends on the
+machine: the bytes are the same under any memory limit that suffices (bench/dedup_scale.py).
 """
 
 import json
@@ -25,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord, StageRecord
-from redpajama.columns import read_batches, read_table, write_table
+from redpajama.columns import Blobs, read_batches, read_table, write_table
 from redpajama.dedup import minhash
 from redpajama.dedup.minhash import MinHashParams
 from redpajama.hashing import canonical_json
@@ -33,7 +34,7 @@ from redpajama.records import Reason
 from redpajama.stages import Build, Regroup, Result, Step, fingerprint, partitioned, versions
 from redpajama.verdicts import VERDICT_SCHEMA, removed_ids, verdict_stages, write_verdicts
 
-VERSION = 1
+VERSION = 2
 BAND_ROWS = 8_000_000  # of band keys in a reducer
 REDUCE_BYTES = 256 << 20  # of signatures and n-grams in a reducer
 HOT_BUCKET = 10_000  # documents with one band key: more are counted as hot
@@ -43,6 +44,7 @@ MIN_SKETCH = 1024  # with fewer (standard error above 0.016) none travel, and es
 LIBRARIES = ("numpy", "pyarrow")
 WEB_PIPELINES = ("common_crawl", "c4")
 MAX_NAMED_CLUSTERS = 20
+VERDICT_ROWS = 1 << 16
 
 BANDS = pa.schema([pa.field("key", pa.uint64()), pa.field("node", pa.int64())])
 EDGES = pa.schema([pa.field("one", pa.int64()), pa.field("other", pa.int64())])
@@ -261,13 +263,18 @@ def _travelling(build: Build, signed: PartRecord, clustered: pa.Table, first: in
     """How many n-grams of one part's documents will be regrouped, at most."""
     counts = read_table(build.store, signed.file(".parquet"), ["ngrams"]).column("ngrams").to_numpy()
     sizes, rows = clustered.column("size").to_numpy(), clustered.column("node").to_numpy() - first
-    return int(np.minimum(counts[rows], sketch_size(sizes)).sum())
+    return int(np.minimum(counts[rows], _share(sizes)).sum())
 
 
-def sketch_size(sizes: np.ndarray) -> np.ndarray:
-    """Sizes of clusters -> how many n-grams of each of their documents travel; int64[n]."""
-    each = np.minimum(MAX_NGRAMS, CLUSTER_NGRAMS // sizes)
-    return np.where(each >= MIN_SKETCH, each, 0)
+def _share(sizes: np.ndarray) -> np.ndarray:
+    """Sizes of clusters -> how many n-grams of each of their documents may travel; int64[n]."""
+    return np.minimum(MAX_NGRAMS, CLUSTER_NGRAMS // sizes)
+
+
+def sketch_size(sizes: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Sizes of clusters and distinct n-grams of their documents -> how many travel: all, a good sketch or none."""
+    each = _share(sizes)
+    return np.where((totals <= each) | (each >= MIN_SKETCH), np.minimum(totals, each), 0)
 
 
 # ---- survivors
@@ -333,7 +340,8 @@ def _members(
 
     params = parameters(build)
     grams = ngrams.distinct_ngrams(texts, params.unit, params.ngram)
-    ends = sketch_size(own.column("size").to_numpy())
+    totals = np.array([len(each) for each in grams], np.int64)
+    ends = sketch_size(own.column("size").to_numpy(), totals)
     columns = [
         own.column("cluster"),
         pa.array(np.full(len(texts), build.manifest.dedup_order.index(source)), pa.int32()),
@@ -342,7 +350,7 @@ def _members(
         pa.array([documents.id] * len(texts), pa.string()),
         signed.column("signature").cast(pa.large_binary()),
         pa.array([each[:end].tobytes() for each, end in zip(grams, ends, strict=True)], pa.large_binary()),
-        pa.array([len(each) for each in grams], pa.int64()),
+        pa.array(totals),
     ]
     return pa.table(columns, schema=ROWS)
 
@@ -363,15 +371,19 @@ def reduce(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> Result
     """All documents of some clusters -> a verdict for each that is similar enough to one that stays."""
     from redpajama.dedup import clusters
 
-    params, rows = parameters(build), rows.sort_by(ORDER)
+    params, order = parameters(build), pc.sort_indices(rows, sort_keys=ORDER)
+    signed, grams = Blobs(rows.column("signature"), np.uint32, order), Blobs(rows.column("ngrams"), np.uint64, order)
+    rows = rows.drop_columns(["signature", "ngrams"]).take(order)  # the wide columns stay where they are
+    totals = rows.column("total").to_numpy()
     removals, unchecked = [], 0
     for start, end in pairwise(_bounds(rows.column("cluster").to_numpy())):
-        outcome = clusters.walk(_cluster_members(rows.slice(start, end - start), params), params)
+        members = clusters.Members(signed.between(start, end), grams.between(start, end), totals[start:end])
+        outcome = clusters.walk(members, params)
         removals += [each._replace(row=start + each.row, survivor=start + each.survivor) for each in outcome.removals]
         unchecked += outcome.unchecked
     lost = rows.take(pa.array([each.row for each in removals], pa.int64()))
     kept = rows.take(pa.array([each.survivor for each in removals], pa.int64()))
-    write_verdicts(outputs.file(".parquet"), _verdict_table(lost, kept, removals, params))
+    write_verdicts(outputs.file(".parquet"), _verdicts(lost, kept, removals, params))
     dropped = {Reason.NEAR_DUPLICATE: len(removals)} if removals else {}
     counts = {"read": rows.num_rows, "kept": rows.num_rows - len(removals), "dropped": dropped, "unchecked": unchecked}
     return part.spec["inputs"], {**counts, "removed": _matrix(lost, kept)}
@@ -382,12 +394,14 @@ def _bounds(numbers: np.ndarray) -> list[int]:
     return [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)] if len(numbers) else []
 
 
-def _cluster_members(rows: pa.Table, params: MinHashParams) -> Any:
-    from redpajama.dedup import clusters
-
-    signed = np.frombuffer(b"".join(rows.column("signature").to_pylist()), np.uint32)
-    grams = [np.frombuffer(value, np.uint64) for value in rows.column("ngrams").to_pylist()]
-    return clusters.Members(signed.reshape(-1, params.permutations), grams, rows.column("total").to_numpy())
+def _verdicts(lost: pa.Table, kept: pa.Table, removals: list[Any], params: MinHashParams) -> pa.Table:
+    """VERDICT_SCHEMA for all removals, made in blocks: their Python objects would take more than the rows."""
+    blocks = [(start, min(start + VERDICT_ROWS, len(removals))) for start in range(0, len(removals), VERDICT_ROWS)]
+    tables = [
+        _verdict_table(lost.slice(start, end - start), kept.slice(start, end - start), removals[start:end], params)
+        for start, end in blocks
+    ]
+    return pa.concat_tables([VERDICT_SCHEMA.empty_table(), *tables])
 
 
 def _verdict_table(lost: pa.Table, kept: pa.Table, removals: list[Any], params: MinHashParams) -> pa.Table:
