@@ -96,7 +96,8 @@ def write_part(outputs: Outputs, part: Part, total: int) -> tuple[list, dict]:
 def manifest(components: str) -> Manifest:
     """One source, near-dedup by default parameters."""
     source = {"name": "web", "pipeline": "c4", "inputs": ["x"]}
-    return parse({"name": "scale", "seed": 1, "source": [source], "dedup": {"near": {}}}, "scale.toml")
+    dedup = {"near": {}, "components": components}
+    return parse({"name": "scale", "seed": 1, "source": [source], "dedup": dedup}, "scale.toml")
 
 
 def near_steps(given: Manifest) -> list[Step]:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from redpajama import io, workers
 from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
-from redpajama.dedup import exact, minhash, near
+from redpajama.dedup import exact, minhash, near, star
 from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
@@ -24,7 +24,8 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     """The steps of a build, in order. Without a `[mixture]` it ends with dedup."""
     dedup = [exact.IDENTITY, exact.EXACT] if manifest.dedup.exact else [exact.IDENTITY]
     if manifest.dedup.near is not None:
-        dedup += [near.SIGNATURES, near.CANDIDATES, near.CLUSTERS, near.NEAR]
+        components = star.STAGES if manifest.dedup.components == "star" else [near.CLUSTERS]
+        dedup += [near.SIGNATURES, near.CANDIDATES, *components, near.NEAR]
     mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
     by_goal = {
@@ -168,7 +169,7 @@ def build(
 
 def commit_build(build: Build, until: str) -> dict[str, Any]:
     """Write the record that makes the stage records one build."""
-    scratch = {step.stage for step in flow(build.manifest) if isinstance(step, Step) and step.scratch}
+    scratch = {step.stage for step in flow(build.manifest) if step.scratch}
     named = {stage: keys for stage, keys in build.records.items() if stage not in scratch and "-split" not in stage}
     stages = {
         stage: {name: {"record": key, "sha256": read_stage(build.store, key).sha256} for name, key in keys.items()}

@@ -89,6 +89,10 @@ class Dedup(Table):
     exact: bool = True
     order: list[str] = []  # source names; the earlier keeps its copy. Default: order of the manifest
     near: dict[str, Any] | str | None = Field(default=None, exclude_if=lambda value: value is None)  # off when absent
+    # how clusters are found, to the same bytes: in one process at 9 bytes a document, or by regroups
+    components: Literal["union-find", "star"] = Field(
+        default="union-find", exclude_if=lambda value: value == "union-find"
+    )
 
 
 class Slice(Table):

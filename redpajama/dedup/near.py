@@ -37,6 +37,7 @@ from redpajama.verdicts import VERDICT_SCHEMA, removed_ids, verdict_stages, writ
 VERSION = 2
 BAND_ROWS = 8_000_000  # of band keys in a reducer
 REDUCE_BYTES = 256 << 20  # of signatures and n-grams in a reducer
+UNION_FIND_BYTES = 8 << 30  # at 9 bytes a document: some 950 million
 HOT_BUCKET = 10_000  # documents with one band key: more are counted as hot
 MAX_NGRAMS = 1 << 16  # distinct n-grams of a document that travel; a longer one is compared by so many of them
 CLUSTER_NGRAMS = 1 << 25  # n-grams of one cluster that travel, 256 MiB: large clusters are compared by sketches
@@ -134,14 +135,15 @@ def _name(record: PartRecord) -> str:
     return record.id.rpartition("/")[0].rpartition("-")[0]
 
 
-def _power_of_two(amount: int, limit: int) -> int:
+def power_of_two(amount: int, limit: int) -> int:
+    """The number of partitions that hold at most about `limit` each."""
     return 1 << max(0, (amount - 1) // limit).bit_length()
 
 
 def band_partitions(build: Build) -> int:
     """A power of two that keeps a reducer's band keys bounded."""
     documents = sum(record.counts["kept"] for record in build.stage("signatures").values())
-    return _power_of_two(documents * parameters(build).bands, BAND_ROWS)
+    return power_of_two(documents * parameters(build).bands, BAND_ROWS)
 
 
 def plan_bands(build: Build) -> list[Part]:
@@ -200,14 +202,14 @@ def join_buckets(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> 
     starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])) if len(keys) else np.zeros(0, np.int64)
     sizes = np.diff(np.append(starts, len(keys)))
     centres = np.repeat(members[starts], sizes)
-    edges = _distinct_edges(centres, members)
-    write_table(outputs.file(".parquet"), pa.table(edges, schema=EDGES))
+    edges = distinct_edges(centres, members)
+    write_table(outputs.file(".parquet"), pa.table([pa.array(column) for column in edges], schema=EDGES))
     hot = sizes[sizes > HOT_BUCKET]
     counts = {"buckets": int((sizes > 1).sum()), "hot_buckets": len(hot), "hot_rows": int(hot.sum())}
     return part.spec["inputs"], {"read": len(keys), "kept": len(keys), "edges": len(edges[0]), **counts}
 
 
-def _distinct_edges(ones: np.ndarray, others: np.ndarray) -> list[pa.Array]:
+def distinct_edges(ones: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each pair of two nodes once, sorted: near copies share many bands."""
     real = ones != others
     ones, others = ones[real], others[real]
@@ -215,7 +217,7 @@ def _distinct_edges(ones: np.ndarray, others: np.ndarray) -> list[pa.Array]:
     ones, others = ones[order], others[order]
     new = np.ones(len(ones), bool)
     new[1:] = (ones[1:] != ones[:-1]) | (others[1:] != others[:-1])
-    return [pa.array(ones[new]), pa.array(others[new])]
+    return ones[new], others[new]
 
 
 # ---- clusters
@@ -229,26 +231,49 @@ def plan_clusters(build: Build) -> list[Part]:
 
 
 def cluster(build: Build, part: Part, outputs: Outputs) -> Result:
-    """Edges, streamed -> the cluster of each document that has one, sorted by node; a row group for each part."""
+    """Edges, streamed -> the cluster of each document that has one, sorted by node; a row group for each part.
+
+    Raises:
+        BuildFailed: more documents than union-find is meant for.
+    """
+    return write_clusters(build, part, outputs, _by_union_find(build))
+
+
+def _by_union_find(build: Build) -> Iterator[pa.Table]:
+    """CLUSTERED for each signatures part."""
     from redpajama.dedup import clusters
 
     starts = nodes(build)
     total = sum(signed.counts["kept"] for _, signed in starts)
+    if 9 * total > UNION_FIND_BYTES:
+        raise BuildFailed(
+            f"clusters of {total:,} documents need {9 * total / 2**30:.0f} GiB in one process, more than "
+            f"{UNION_FIND_BYTES >> 30}: set dedup.components to 'star'"
+        )
     parents = clusters.singletons(total)
     for record in build.parts("candidates-near"):
         for batch in read_batches(build.store, record.file(".parquet")):
             clusters.unite(parents, *(batch.column(name).to_numpy() for name in ("one", "other")))
     sizes = clusters.measure(parents)
-    counts: Counter[str] = Counter(read=total, kept=total)
+    for first, signed in starts:
+        yield _clustered(parents, sizes, first, first + signed.counts["kept"])
+
+
+def write_clusters(build: Build, part: Part, outputs: Outputs, clustered: Iterator[pa.Table]) -> Result:
+    """CLUSTERED tables, one for each signatures part in order -> one file; and what it holds."""
+    starts = nodes(build)
+    total = sum(signed.counts["kept"] for _, signed in starts)
+    counts: Counter[str] = Counter(read=total, kept=total, clusters=0)
+    largest = 0
     with pq.ParquetWriter(outputs.file(".parquet"), CLUSTERED, compression="zstd", version="2.6") as writer:
-        for first, signed in starts:
-            table = _clustered(parents, sizes, first, first + signed.counts["kept"])
+        for (first, signed), table in zip(starts, clustered, strict=True):
             if table.num_rows:
                 writer.write_table(table, row_group_size=table.num_rows)
                 counts["clustered"] += table.num_rows
                 counts["ngrams"] += _travelling(build, signed, table, first)
-    counts["clusters"] = int((sizes > 1).sum())
-    return part.spec["inputs"], {**counts, "largest": int(sizes.max(initial=0))}
+                counts["clusters"] += pc.sum(pc.equal(table.column("node"), table.column("cluster"))).as_py()
+                largest = max(largest, pc.max(table.column("size")).as_py())
+    return part.spec["inputs"], {**counts, "largest": largest or min(1, total)}
 
 
 def _clustered(parents: np.ndarray, sizes: np.ndarray, start: int, end: int) -> pa.Table:
@@ -284,7 +309,7 @@ def cluster_partitions(build: Build) -> int:
     """A power of two that keeps a reducer's signatures and n-grams bounded."""
     counts = build.stage("clusters")["all"].counts
     document = 4 * parameters(build).permutations + 200
-    return _power_of_two(8 * counts.get("ngrams", 0) + document * counts.get("clustered", 0), REDUCE_BYTES)
+    return power_of_two(8 * counts.get("ngrams", 0) + document * counts.get("clustered", 0), REDUCE_BYTES)
 
 
 def plan_members(build: Build) -> list[Part]:
