@@ -315,10 +315,16 @@ def distinct_ngrams(texts: pa.LargeStringArray, unit: str, ngram: int) -> list[n
     """The hashes of each text's distinct n-grams, sorted; uint64[] each. Takes 8 bytes an n-gram of one text."""
     data, bounds = buffers(texts)
     table, by_char = fold_table(unit), unit == "char"
-    return [
-        np.unique(_all_ngrams(data, bounds[text], bounds[text + 1], table, by_char, ngram))
-        for text in range(len(texts))
-    ]
+    every = (_all_ngrams(data, bounds[text], bounds[text + 1], table, by_char, ngram) for text in range(len(texts)))
+    return [_sorted_distinct(hashes) for hashes in every]
+
+
+def _sorted_distinct(hashes: np.ndarray) -> np.ndarray:
+    """As `np.unique`, which builds a hash table first and is three times as slow."""
+    hashes.sort()
+    new = np.ones(len(hashes), bool)
+    np.not_equal(hashes[1:], hashes[:-1], out=new[1:])
+    return hashes[new]
 
 
 def sign(
