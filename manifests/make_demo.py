@@ -73,6 +73,15 @@ def read_code(name: str) -> str:
     return (TEXT / f"{name}.txt").read_text(encoding="utf-8")
 
 
+def edited(text: str, **changes: str) -> str:
+    """A text with words replaced; each stands in it."""
+    for word, other in changes.items():
+        if word not in text:
+            raise ValueError(f"no '{word}' in a text that begins {text[:40]!r}")
+        text = text.replace(word, other)
+    return text
+
+
 def jsonl(rows: list[dict[str, Any]]) -> bytes:
     """One object a line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
@@ -90,7 +99,7 @@ def common_crawl() -> dict[str, bytes]:
     """A WET and a WARC file, a gzip member a record.
 
     Planted: a damaged member (paste.txt), a record whose Content-Length is wrong (guestbook.html), the C4 article
-    second-copy.txt as a page, an answer 404, an image, a revisit.
+    second-copy.txt as a page, the C4 article quarto.txt as another site prints it, an answer 404, an image, a revisit.
     """
     return {
         "CC-MAIN-20240520110000-20240520140000-00000.warc.wet.gz": wet_file(),
@@ -103,7 +112,11 @@ def wet_file() -> bytes:
     names = ["mill", "library-van", "night-archive", "paste", "opening-hours", "filigrane-page"]
     pages = [read_text(f"common_crawl/{name}.txt") for name in names]
     article, text = read_text("c4/second-copy.txt")
+    quarto, reprint = read_text("c4/quarto.txt")
     pages.insert(2, ({**article, "date": "2024-05-20T11:10:02Z", "language": "eng"}, f"The second copy\n{text}"))
+    reprint = f"Reprinted by kind permission.\n{edited(reprint, pencil='biro', reader='buyer')}\nMore from our shelves"
+    address = "https://www.foldedsheet.example/reprints/quarto"
+    pages.append(({**quarto, "url": address, "date": "2024-05-20T11:12:40Z", "language": "eng"}, reprint))
     members = [gzip.compress(warcinfo("CC-MAIN-2024-22"), mtime=0)]
     for head, body in pages:
         fields = {"WARC-Identified-Content-Language": head["language"], "Content-Type": "text/plain"}
@@ -185,13 +198,17 @@ def scratch(member: bytes) -> bytes:
 def c4() -> dict[str, bytes]:
     """Rows as allenai/c4 has them.
 
-    Planted: two-spaces.txt again under another address with other white space, a row without text, a line cut off.
+    Planted: two-spaces.txt again under another address with other white space, file-names.txt as its mobile page, without
+    one sentence and with another date, a row without text, a line cut off.
     """
     rows = [c4_row(*text) for text in read_texts("c4")]
     head, body = read_text("c4/two-spaces.txt")
     print_view = re.sub(r"(?<=[.?!]) ", "  ", body).replace("\n", "\r\n\r\n")
     rows.append(c4_row({**head, "url": "https://wellsetpage.example/print.php?article=118"}, print_view))
     rows.append(c4_row({**head, "url": "https://wellsetpage.example/ask/"}, " "))
+    head, body = read_text("c4/file-names.txt")
+    mobile = edited(body, **{" Nobody has ever regretted the extra zero.": "", "2018-11-05": "2019-02-11"})
+    rows.append(c4_row({**head, "url": "https://m.smallarchive.example/guides/naming-files"}, mobile))
     cut = jsonl([c4_row(*read_text("c4/file-names.txt"))])[:700] + b"\n"
     lines = jsonl(rows).splitlines(keepends=True)
     return {"c4-train.00000-of-00001.json.gz": gzip.compress(b"".join([*lines[:4], cut, *lines[4:]]), mtime=0)}
@@ -520,14 +537,23 @@ def pile_row(head: Head, body: str) -> dict[str, Any]:
 def the_stack() -> dict[str, bytes]:
     """Parquet in the schema of bigcode/the-stack.
 
-    Planted: hashing.py of the repository above, a language that is not wanted.
+    Planted: hashing.py of the repository above, its licenses.py as a fork has it, a language that is not wanted.
     """
+    fork = edited(read_code("code/redpajama/licenses.py"), is_license_name="looks_like_license", Exact="To the letter")
     rows = [
-        stack_row("example/redpajama", "redpajama/hashing.py", "Python", "Apache-2.0", "code/redpajama/hashing.py", 31),
-        stack_row("example/bookbench", "impose.py", "Python", "MIT", "programs/impose.py", 8),
-        stack_row("example/bookbench", "docs/toc.jl", "Julia", "MIT", "programs/toc.jl", 8),
-        stack_row("example/bookbench", "web/paginate.ts", "TypeScript", "MIT", "programs/paginate.ts", 8),
-        stack_row("example/linetools", "wordfreq.lua", "Lua", "MIT", "programs/wordfreq.lua", 112),
+        stack_row(
+            "example/redpajama",
+            "redpajama/hashing.py",
+            "Python",
+            "Apache-2.0",
+            read_code("code/redpajama/hashing.py"),
+            31,
+        ),
+        stack_row("reader/fork", "redpajama/licenses.py", "Python", "Apache-2.0", fork, 0),
+        stack_row("example/bookbench", "impose.py", "Python", "MIT", read_code("programs/impose.py"), 8),
+        stack_row("example/bookbench", "docs/toc.jl", "Julia", "MIT", read_code("programs/toc.jl"), 8),
+        stack_row("example/bookbench", "web/paginate.ts", "TypeScript", "MIT", read_code("programs/paginate.ts"), 8),
+        stack_row("example/linetools", "wordfreq.lua", "Lua", "MIT", read_code("programs/wordfreq.lua"), 112),
     ]
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, stack_schema()), sink, compression="zstd")
@@ -547,9 +573,8 @@ def stack_schema() -> pa.Schema:
     return pa.schema([*fields, ("alphanum_fraction", pa.float64())])
 
 
-def stack_row(repo: str, path: str, language: str, license: str, text: str, stars: int) -> dict[str, Any]:
+def stack_row(repo: str, path: str, language: str, license: str, content: str, stars: int) -> dict[str, Any]:
     """One row of the release."""
-    content = read_code(text)
     lengths = [len(line) for line in content.splitlines()]
     row: dict[str, Any] = {
         "hexsha": blob_id(content.encode()),

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from redpajama import io, workers
 from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
-from redpajama.dedup import exact, minhash, near, star
+from redpajama.dedup import exact, minhash, near, policy, star, survivors
 from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
 from redpajama.pipelines import SOURCES, documents, pipeline
-from redpajama.quality import judge, rules
+from redpajama.quality import judge, rules, signals
 from redpajama.stages import Build, Job, Regroup, Step
 from redpajama.tokenize import encode, shards, tokenizer
 
@@ -25,7 +25,8 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     dedup = [exact.IDENTITY, exact.EXACT] if manifest.dedup.exact else [exact.IDENTITY]
     if manifest.dedup.near is not None:
         components = star.STAGES if manifest.dedup.components == "star" else [near.CLUSTERS]
-        dedup += [near.SIGNATURES, near.CANDIDATES, *components, near.NEAR]
+        doubts = [survivors.DOUBTS] if minhash.parse(manifest.dedup.near).verify == "sketch" else []
+        dedup += [near.SIGNATURES, near.CANDIDATES, *components, *doubts, survivors.NEAR]
     mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
     by_goal = {
@@ -68,7 +69,7 @@ def check(manifest: Manifest, path: str) -> None:
 def _check_near(manifest: Manifest, path: str) -> None:
     try:
         if manifest.dedup.near is not None:
-            minhash.parse(manifest.dedup.near)
+            policy.check(manifest, minhash.parse(manifest.dedup.near), list(signals.SIGNALS))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(["dedup.near", *map(str, problem["loc"])])

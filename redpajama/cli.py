@@ -134,6 +134,19 @@ def why(
 
 
 @app.command()
+def clusters(
+    root: RootArgument,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="how many")] = 20,
+    name: BuildOption = "",
+    as_json: JsonOption = False,
+) -> int:
+    """The largest clusters of near-duplicates: survivor, sources, what went, how like they were, how they begin."""
+    from redpajama import screen
+
+    return screen.show_clusters(_store(root), top, name, as_json)
+
+
+@app.command()
 def gc(root: RootArgument, yes: Annotated[bool, typer.Option("--yes", help="remove them")] = False) -> int:
     """List what no build names; with --yes remove it."""
     from redpajama import screen

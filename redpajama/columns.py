@@ -101,6 +101,12 @@ def read_batches(store: Store, key: str, columns: list[str] | None = None) -> It
                     yield batch
 
 
+def read_row_group(store: Store, key: str, group: int, columns: list[str]) -> pa.Table:
+    """Columns of one row group of a Parquet file."""
+    with open_table(store, key) as file:
+        return pq.ParquetFile(file).read_row_group(group, columns=columns, use_threads=False)
+
+
 class Blobs:
     """The values of a `large_binary` column as numpy arrays, in an order of one's own; nothing is copied.
 

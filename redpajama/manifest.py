@@ -12,6 +12,7 @@ from redpajama.artifacts import UserError
 
 MIXTURE_PART_TOKENS = 8_000_000  # about 35 MB of text
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
+Kind = Literal["prose", "code", "tables"]  # of text: near-dedup compares within one
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)]
 
 
@@ -72,6 +73,8 @@ class Source(Table):
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)  # of raw units
     options: dict[str, Any] = {}
     quality: dict[str, float] = {}
+    # of its texts; not given: code for github and the_stack, prose for others
+    kind: Kind | None = Field(default=None, exclude_if=lambda value: value is None)
     # of its documents that near-dedup may remove; not given: 0.9 for common_crawl and c4, 0.5 for others
     max_removed_fraction: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from redpajama.artifacts import BuildFailed, Store, read_stage
 from redpajama.manifest import Manifest
-from redpajama.report.funnel import SourceRow, duplicate_matrix, find_builds, funnel, read_build
+from redpajama.report.funnel import DUPLICATES, SourceRow, duplicate_matrix, find_builds, funnel, read_build
 
 WIDTH = 120  # where the output is no terminal
 
@@ -41,7 +41,8 @@ def show_plan(manifest: Manifest, listed: list[dict[str, Any]], store: Store, as
         row["bytes"] += file["bytes"]
         row["unknown_sizes"] += not file["bytes"] and "://" in file["url"]  # the server does not say
     if as_json:
-        show_json({"manifest": manifest.model_dump(mode="json"), "sources": rows, "inputs": listed})
+        found = {"near": _near(manifest)} if manifest.dedup.near is not None else {}
+        show_json({"manifest": manifest.model_dump(mode="json"), "sources": rows, "inputs": listed, **found})
         return 0
     table = _table("source", "pipeline", "files", "raw MB", "quality rules", "weight", "max epochs", left=(0, 1, 4))
     shares = {share.source: share for share in manifest.mixture.slice} if manifest.mixture else {}
@@ -57,9 +58,29 @@ def show_plan(manifest: Manifest, listed: list[dict[str, Any]], store: Store, as
     budget = f", to {manifest.mixture.budget_tokens:,} tokens" if manifest.mixture else ""
     files = sum(row["files"] for row in rows.values())
     out.print(f"{files:,} files, {total / 1e6:,.2f} MB{budget}; nothing was written.")
+    if manifest.dedup.near is not None:
+        from redpajama.dedup import forecast, minhash
+
+        params = minhash.parse(manifest.dedup.near)
+        for line in forecast.lines(manifest, params, total, _text_bytes(store, manifest.name)):
+            out.print(line, soft_wrap=True)
     if store.exists(f"builds/{manifest.name}.json"):
         out.print(f"{store.url} holds a finished build '{manifest.name}': what did not change is kept.")
     return 0
+
+
+def _near(manifest: Manifest) -> dict[str, Any]:
+    from redpajama.dedup import forecast, minhash
+
+    return forecast.forecast(manifest, minhash.parse(manifest.dedup.near))
+
+
+def _text_bytes(store: Store, name: str) -> int:
+    """Of all documents of the finished build called `name`; 0 where there is none."""
+    if not store.exists(f"builds/{name}.json"):
+        return 0
+    entries = read_build(store, name)["stages"]["documents"].values()
+    return sum(read_stage(store, entry["record"]).counts["text_bytes"] for entry in entries)
 
 
 # ---- build and status
@@ -76,8 +97,7 @@ def show_build(record: dict[str, Any], root: str, seconds: float, as_json: bool)
     rows = funnel(store, record)
     out.print()
     out.print(_funnel_table(rows))
-    if matrix := duplicate_matrix(store, record):
-        out.print(_matrix_table(matrix))
+    _print_matrices(out, duplicate_matrix(store, record))
     for line in _totals(store, record, manifest, rows):
         out.print(line, soft_wrap=True)
     out.print(f"corpus   {record['corpus']}", style="bold", soft_wrap=True)
@@ -128,14 +148,29 @@ def _reasons(reasons: dict[str, int]) -> Text:
     return Text(", ".join(f"{reason} {number:,}" for reason, number in ordered), style="dim")
 
 
-def _matrix_table(matrix: dict[str, int]) -> Table:
-    """Losers by row, survivors by column."""
-    pairs = {tuple(pair.split(" < ")): number for pair, number in matrix.items()}
+def _print_matrices(out: Console, matrices: dict[str, dict[str, dict[str, int]]]) -> None:
+    """A table for each dedup stage that removed something."""
+    for stage, matrix in matrices.items():
+        out.print(_matrix_table(DUPLICATES[stage], matrix))
+    if matrices:
+        out.print("(documents that went, and their tokens; bytes, B, where no tokens were counted)", style="dim")
+
+
+def _matrix_table(reason: str, matrix: dict[str, dict[str, int]]) -> Table:
+    """Losers by row, survivors by column: documents, and their tokens or else their bytes."""
+    pairs = {tuple(pair.split(" < ")): cell for pair, cell in matrix.items()}
     survivors = sorted({survivor for _, survivor in pairs})
-    table = _table("duplicates of →", *survivors)
+    table = _table(f"{reason} of →", *survivors)
     for loser in sorted({loser for loser, _ in pairs}):
-        table.add_row(loser, *(f"{pairs[loser, s]:,}" if (loser, s) in pairs else "·" for s in survivors))
+        table.add_row(loser, *(_matrix_cell(pairs.get((loser, survivor))) for survivor in survivors))
     return table
+
+
+def _matrix_cell(cell: dict[str, int] | None) -> str:
+    if cell is None:
+        return "·"
+    size = f"{cell['tokens']:,}" if "tokens" in cell else f"{cell['bytes']:,} B"
+    return f"{cell['documents']:,} ({size})"
 
 
 def _totals(store: Store, record: dict[str, Any], manifest: Manifest, rows: list[SourceRow]) -> list[str]:
@@ -172,6 +207,7 @@ def show_status(store: Store, name: str, as_json: bool) -> int:
     out = console()
     out.print(table)
     out.print(_funnel_table(funnel(store, record)))
+    _print_matrices(out, duplicate_matrix(store, record))
     out.print(f"corpus   {record['corpus']}", style="bold", soft_wrap=True)
     return 0
 
@@ -221,12 +257,47 @@ def show_why(store: Store, what: str, name: str, as_json: bool) -> int:
     for story in stories:
         out.print(story["doc_id"] or "(a unit without an id)", style="bold", soft_wrap=True)
         for key, value in story.items():
-            if key != "doc_id" and value not in (None, [], {}):
+            if key == "difference" and value:
+                out.print(_difference_text(value), soft_wrap=True)
+            elif key != "doc_id" and value not in (None, [], {}):
                 shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
                 out.print(Text(f"  {key:14} {shown}"), soft_wrap=True)
     if not stories:
         out.print(f"nothing on record has the id, the URL or the text {what[:80]!r}", soft_wrap=True)
     return 0 if stories else 1
+
+
+def _difference_text(pieces: list[tuple[str, str]]) -> Text:
+    """Words of this text alone [-so-], of the other alone {+so+}; in colour where there is any."""
+    text = Text("  difference     ")
+    shown = {"=": ("{}", ""), "-": ("[-{}-]", "red"), "+": ("{{+{}+}}", "green")}
+    for kind, words in pieces:
+        form, style = shown[kind]
+        text.append(form.format(words) + " ", style)
+    return text
+
+
+def show_clusters(store: Store, top: int, name: str, as_json: bool) -> int:
+    """The largest clusters of near-duplicates."""
+    from redpajama.report.clusters import largest_clusters
+
+    clusters = largest_clusters(store, read_build(store, name), top)
+    if as_json:
+        show_json(clusters)
+        return 0
+    out = console()
+    for cluster in clusters:
+        likeness = ", similarity {:g} to {:g}".format(*cluster["similarity"]) if cluster["similarity"] else ""
+        sources = ", ".join(f"{source} {number:,}" for source, number in cluster["sources"].items())
+        out.print(cluster["survivor"], style="bold", soft_wrap=True)
+        counts = f"{cluster['size']:,} documents ({sources}): {cluster['removed']:,} removed, {cluster['kept']:,} kept"
+        out.print(f"  {counts}{likeness}", soft_wrap=True)
+        for example in cluster["examples"]:
+            value = "" if example["similarity"] is None else f" {example['similarity']:g}"
+            out.print(Text(f"  {example['fate']}{value}: {example['text']}", style="dim"), soft_wrap=True)
+    if not clusters:
+        out.print("no two documents were candidates")
+    return 0
 
 
 def collect_garbage(store: Store, yes: bool) -> int:
@@ -247,5 +318,3 @@ def collect_garbage(store: Store, yes: bool) -> int:
     hint = "" if yes or not strangers else "; --yes removes them"
     out.print(f"{len(strangers):,} file(s) that no build names{hint}")
     return 0
-
-

@@ -4,6 +4,7 @@ A verdict file holds rows of VERDICT_SCHEMA sorted by (part, doc_id): a reader o
 rows, and row-group statistics rule out the rest.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def removed_ids(build: Build, stages: list[str], part: PartRecord) -> pa.Array:
                 rows = read_table(build.store, verdicts.file(".parquet"), ["doc_id"], [("part", "=", part.id)])
                 found += rows.column("doc_id").chunks
     return pa.concat_arrays(found)
+
+
+def duplicate_pairs(build: Build, part: PartRecord) -> dict[str, tuple[str, str]]:
+    """{id: (stage, "its source < the source of the one it went for")} of the duplicates in one documents part."""
+    pairs = {}
+    for stage in (stage for stage in verdict_stages(build) if stage != "quality"):
+        for verdicts in build.parts(stage):
+            filters = [("part", "=", part.id)]
+            rows = read_table(build.store, verdicts.file(".parquet"), ["doc_id", "evidence"], filters)
+            for doc_id, evidence in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                found = json.loads(evidence)
+                other = found.get("survivor") or found["other"]
+                pairs[doc_id] = stage, f"{doc_id.partition('/')[0]} < {other.partition('/')[0]}"
+    return pairs
 
 
 def living(build: Build, stages: list[str], part: PartRecord, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -7,8 +7,8 @@ import pytest
 from corpora import build, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from near_corpora import families, verdicts_of, write_sources
 from stepwise import build_stepwise
-from test_near import families, verdicts_of, write_sources
 
 from redpajama.artifacts import BuildFailed, Store
 from redpajama.build import check

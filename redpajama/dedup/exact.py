@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from redpajama.artifacts import Outputs, Part, PartRecord
+from redpajama.dedup import guard
 from redpajama.hashing import canonical_json, text_digest
 from redpajama.records import Reason
 from redpajama.stages import Build, Regroup, Result, fingerprint, partitioned, versions
 from redpajama.verdicts import VERDICT_SCHEMA, living, write_verdicts
 
-VERSION = 1
+VERSION = 2
 PARTITION_ROWS = 1_000_000  # about 120 MB of rows in a reducer, and as much again to sort them
 
 ROWS = pa.schema(
@@ -27,6 +28,7 @@ ROWS = pa.schema(
         pa.field("shortness", pa.int64()),  # minus the text's bytes: of two versions of one id the longer stays
         pa.field("doc_id", pa.string()),
         pa.field("part", pa.string()),
+        pa.field("bytes", pa.int64()),  # of the text
     ]
 )
 ORDER = [(name, "ascending") for name in ("key", "rank", "shortness", "doc_id", "part")]
@@ -66,8 +68,9 @@ def split(stage: str, before: list[str], build: Build, part: Part) -> Iterator[t
         keys = batch.column("text_digest") if stage == "exact" else _id_digests(ids)
         rank = pa.array(np.full(len(ids), part.spec["rank"]), pa.int32())
         # one text under many ids: the smallest id stays; one id with many texts: the longest stays
-        shortness = pc.negate(batch.column("q_bytes").cast(pa.int64())) if stage == "identity" else None
-        columns = [keys, rank, shortness or pa.array(np.zeros(len(ids), np.int64)), ids, _repeat(documents.id, ids)]
+        size = batch.column("q_bytes").cast(pa.int64())
+        shortness = pc.negate(size) if stage == "identity" else pa.array(np.zeros(len(ids), np.int64))
+        columns = [keys, rank, shortness, ids, _repeat(documents.id, ids), size]
         table = pa.table(columns, schema=ROWS)
         yield from partitioned(table, _partition_numbers(keys, part.spec["partitions"]), part.spec["partitions"])
 
@@ -106,7 +109,7 @@ def reduce(stage: str, build: Build, part: Part, rows: pa.Table, outputs: Output
     lost, kept = rows.take(pa.array(losers)), rows.take(pa.array(survivor[losers]))
     write_verdicts(outputs.file(".parquet"), _verdict_table(stage, lost, kept))
     dropped = {REASONS[stage]: len(losers)} if len(losers) else {}
-    counts = {"read": len(keys), "kept": int(first.sum()), "dropped": dropped, **_matrix(lost, kept)}
+    counts = {"read": len(keys), "kept": int(first.sum()), "dropped": dropped, **guard.matrix(lost, kept)}
     return part.spec["inputs"], counts
 
 
@@ -120,15 +123,6 @@ def _verdict_table(stage: str, lost: pa.Table, kept: pa.Table) -> pa.Table:
     reasons = pa.array([REASONS[stage].value] * lost.num_rows, pa.string())
     columns = [lost.column("part"), lost.column("doc_id"), reasons, nothing, nothing, pa.array(evidence, pa.string())]
     return pa.table(columns, schema=VERDICT_SCHEMA)
-
-
-def _matrix(lost: pa.Table, kept: pa.Table) -> dict[str, dict[str, int]]:
-    """{"removed": {"loser's source < survivor's source": documents}}: who lost to whom."""
-    pairs: dict[str, int] = {}
-    for loser, survivor in zip(lost.column("doc_id").to_pylist(), kept.column("doc_id").to_pylist(), strict=True):
-        pair = f"{loser.partition('/')[0]} < {survivor.partition('/')[0]}"
-        pairs[pair] = pairs.get(pair, 0) + 1
-    return {"removed": dict(sorted(pairs.items()))}
 
 
 def regroup(stage: str, before: list[str]) -> Regroup:

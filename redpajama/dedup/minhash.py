@@ -6,41 +6,74 @@ are candidates: with probability 1 - (1 - J^rows)^bands.
 """
 
 from functools import cache
-from math import comb
+from math import exp, lgamma, log, log1p
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from redpajama.hashing import draw
-from redpajama.manifest import Table, suggestion
+from redpajama.manifest import Kind, Table, suggestion
 
-VERSION = 1
+VERSION = 2
 MAX_DOUBT = 1e-6  # the chance to call a pair similar, or not similar, by its estimate when it is not
+SKETCH = 256  # n-grams of a bottom-k sketch, 8 bytes each: standard error at most 0.032
+CODE_NGRAM = 5  # tokens, as preset `stack`
+BANDS = {"jaccard": (14, 8), "containment": (28, 4)}  # of 112 permutations both: the same signatures serve
 
 
 class MinHashParams(Table):
-    """`[dedup] near`: what is compared and when two texts are candidates, or duplicates.
+    """`[dedup.near]`: what is compared, when two texts are candidates or duplicates, and which of them stays.
 
-    The normalisation is the unit's; see `ngrams`.
+    Only texts of one kind are compared: code never with prose. Prose and tables are compared by n-grams of `unit`, code
+    by n-grams of its tokens; the normalisation is the unit's, see `ngrams`.
     """
 
     unit: Literal["word", "char", "code"] = "word"
     ngram: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
-    bands: Annotated[int, Field(ge=1, le=1024, strict=True)] = 14
+    code_ngram: Annotated[int, Field(ge=1, le=100, strict=True)] = CODE_NGRAM  # not given and unit = "code": ngram
+    fold_digits: tuple[Kind, ...] = ()  # kinds of text in which every digit counts as 0
+    bands: Annotated[int, Field(ge=1, le=1024, strict=True)] = 14  # "optimum": datasketch's choice for the threshold
     rows: Annotated[int, Field(ge=1, le=1024, strict=True)] = 8
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
-    permutations: Annotated[int, Field(ge=1, le=4096, strict=True)] = 0  # not given: bands * rows
+    permutations: Annotated[int, Field(ge=1, le=4096, strict=True)] = 0  # not given: bands * rows; for "optimum" 128
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8  # similar from here on
+    mode: Literal["jaccard", "containment"] = "jaccard"  # containment: of the text with fewer n-grams in the other
+    verify: Literal["sketch", "exact"] = "sketch"  # sketch: exact n-grams where an estimate is in doubt; exact: always
+    prefer: tuple[str, ...] = ("longest",)  # within a source; then the smallest id
+    keep: Literal["one", "none"] = "one"  # none: both of a pair go
+    only_between: tuple[tuple[str, ...], ...] = ()  # sources; not given: every source with every one and with itself
 
     @model_validator(mode="before")
     @classmethod
-    def _count_permutations(cls, values: Any) -> Any:
-        given = values if isinstance(values, dict) else {}
-        bands, rows = (given.get(key, cls.model_fields[key].default) for key in ("bands", "rows"))
-        if "permutations" in given or not (isinstance(bands, int) and isinstance(rows, int)):
+    def _fill_in(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
             return values
-        return {**given, "permutations": bands * rows}
+        given = _choose_bands(dict(values))
+        if given.get("unit") == "code":
+            given.setdefault("code_ngram", given.get("ngram", cls.model_fields["ngram"].default))
+        if "permutations" not in given and all(isinstance(given[key], int) for key in ("bands", "rows")):
+            given["permutations"] = given["bands"] * given["rows"]
+        return given
+
+    @field_validator("prefer")
+    @classmethod
+    def _are_preferences(cls, prefer: tuple[str, ...]) -> tuple[str, ...]:
+        for word in prefer:
+            if word not in ("longest", "newest") and not word.removeprefix("signal:").removeprefix("-"):
+                raise ValueError(f"'{word}' names no signal")
+            if word not in ("longest", "newest") and not word.startswith("signal:"):
+                known = ["longest", "newest", "signal:<name>", "signal:-<name>"]
+                raise ValueError(f"no preference is called '{word}'{suggestion(word, known)}")
+        return prefer
+
+    @field_validator("only_between")
+    @classmethod
+    def _are_combinations(cls, groups: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        for group in groups:
+            if len(group) < 2:
+                raise ValueError(f"{list(group)} is no combination: name two sources or more, or one twice")
+        return groups
 
     @model_validator(mode="after")
     def _bands_fit(self) -> "MinHashParams":
@@ -48,6 +81,45 @@ class MinHashParams(Table):
             wanted = f"bands x rows = {self.bands} x {self.rows} = {self.bands * self.rows}"
             raise ValueError(f"{wanted} is more than permutations = {self.permutations}")
         return self
+
+    def ngrams_of(self, kind: Kind) -> tuple[str, int, bool]:
+        """(unit, n, whether digits are folded) of the n-grams of one kind of text."""
+        folded = kind in self.fold_digits
+        return ("code", self.code_ngram, folded) if kind == "code" else (self.unit, self.ngram, folded)
+
+    def rule(self, kind: Kind) -> str:
+        """What two texts of a kind are compared by, for people."""
+        unit, ngram, folded = self.ngrams_of(kind)
+        words = {"word": "words", "char": "characters", "code": "code tokens"}[unit]
+        digits = ", digits folded" if folded else ""
+        return f"{self.mode} >= {self.threshold:g} of {ngram}-grams of {words}{digits}; {self.bands} x {self.rows}"
+
+
+def _choose_bands(given: dict[str, Any]) -> dict[str, Any]:
+    """The table with bands and rows: those given, the mode's own, or datasketch's optimum."""
+    if given.get("bands") == "optimum":
+        if "rows" in given:
+            raise ValueError("bands = 'optimum' chooses the rows too: leave rows out")
+        given.setdefault("permutations", 128)
+        given["bands"], given["rows"] = optimum(given.get("threshold", 0.8), given["permutations"])
+    bands, rows = BANDS.get(given.get("mode", "jaccard"), BANDS["jaccard"])
+    given.setdefault("bands", bands)
+    given.setdefault("rows", rows)
+    return given
+
+
+def optimum(threshold: float, permutations: int) -> tuple[int, int]:
+    """(bands, rows) that make false positives and false negatives, weighed alike, fewest (datasketch's MinHashLSH).
+
+    Raises:
+        ValueError: a threshold or a number of permutations that datasketch refuses.
+    """
+    from datasketch import MinHashLSH
+
+    if not isinstance(threshold, int | float) or not isinstance(permutations, int) or permutations > 4096:
+        raise ValueError("bands = 'optimum' needs a threshold in [0, 1] and at most 4,096 permutations")
+    chosen = MinHashLSH(threshold=threshold, num_perm=permutations)
+    return chosen.b, chosen.r
 
 
 def _preset(ngram: int, bands: int, rows: int, threshold: float, **others: Any) -> MinHashParams:
@@ -70,16 +142,21 @@ PRESETS = {
 
 
 def parse(near: dict[str, Any] | str) -> MinHashParams:
-    """The manifest's `near`: a table, or the name of a preset.
+    """The manifest's `near`: the name of a preset, or a table, which may name one in `preset` and change its keys.
 
     Raises:
         ValueError: no such preset, or (as pydantic's ValidationError) a table that is wrong.
     """
-    if isinstance(near, dict):
-        return MinHashParams(**near)
-    if near not in PRESETS:
-        raise ValueError(f"no preset is called '{near}'{suggestion(near, list(PRESETS))}")
-    return PRESETS[near]
+    given = {"preset": near} if isinstance(near, str) else dict(near)
+    if "preset" not in given:
+        return MinHashParams(**given)
+    name = given.pop("preset")
+    if name not in PRESETS:
+        raise ValueError(f"no preset is called '{name}'{suggestion(str(name), list(PRESETS))}")
+    preset = PRESETS[name].model_dump(exclude_unset=True)
+    if {"bands", "rows"} & given.keys():  # its permutations belong to its bands
+        preset = {key: value for key, value in preset.items() if key not in ("bands", "rows", "permutations")}
+    return MinHashParams(**{**preset, **given})
 
 
 def curve(bands: int, rows: int, similarity: float) -> float:
@@ -88,21 +165,26 @@ def curve(bands: int, rows: int, similarity: float) -> float:
 
 
 @cache
-def doubtful(permutations: int, threshold: float) -> tuple[int, int]:
-    """The numbers of equal values (low, high), exclusive, between which an estimate decides nothing.
+def doubtful(values: int, threshold: float) -> tuple[int, int]:
+    """The numbers of equal ones among so many values (low, high), exclusive, between which an estimate decides nothing.
 
     At `low` or fewer a pair at the threshold would agree so little with a probability of at most MAX_DOUBT; at `high`
     or more it would agree so much. So a pair that is called similar is below the threshold by chance once in a million.
     """
-    chances = [
-        comb(permutations, equal) * threshold**equal * (1 - threshold) ** (permutations - equal)
-        for equal in range(permutations + 1)
-    ]
+    chances = [_binomial(values, equal, threshold) for equal in range(values + 1)]
     at_most = np.cumsum(chances)
     at_least = np.cumsum(chances[::-1])[::-1]
     low = int(np.sum(at_most <= MAX_DOUBT)) - 1
-    high = permutations + 1 - int(np.sum(at_least <= MAX_DOUBT))
+    high = values + 1 - int(np.sum(at_least <= MAX_DOUBT))
     return low, high
+
+
+def _binomial(values: int, equal: int, chance: float) -> float:
+    """The probability of so many of so many, by logarithms: the coefficients themselves overflow."""
+    if chance == 1:
+        return float(equal == values)
+    ways = lgamma(values + 1) - lgamma(equal + 1) - lgamma(values - equal + 1)
+    return exp(ways + equal * log(chance) + (values - equal) * log1p(-chance))
 
 
 @cache
@@ -113,14 +195,27 @@ def _functions(permutations: int) -> tuple[np.ndarray, np.ndarray]:
     return factors, np.array([value & 0xFFFFFFFF for value in drawn], np.uint32)
 
 
-def signatures(texts: pa.LargeStringArray, params: MinHashParams) -> tuple[np.ndarray, np.ndarray]:
+def signatures(
+    texts: pa.LargeStringArray, params: MinHashParams, kind: Kind = "prose"
+) -> tuple[np.ndarray, np.ndarray]:
     """Texts -> (uint32[n, permutations], int64[n] numbers of n-grams).
 
     A text without a word (empty, or punctuation only) has 0 n-grams and no signature: its row means nothing.
     """
+    return sign(texts, params, kind, 0)[:2]
+
+
+def sign(
+    texts: pa.LargeStringArray, params: MinHashParams, kind: Kind, sketch: int = SKETCH
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """As `signatures`, with each text's bottom-k sketch: the `sketch` smallest of its distinct n-grams, uint64, sorted.
+
+    A sketch that is shorter holds them all.
+    """
     from redpajama.dedup import ngrams
 
-    return ngrams.sign(texts, params.unit, params.ngram, *_functions(params.permutations))
+    unit, ngram, folded = params.ngrams_of(kind)
+    return ngrams.sign(texts, unit, ngram, *_functions(params.permutations), sketch, folded)
 
 
 def band_keys(signed: np.ndarray, params: MinHashParams) -> np.ndarray:

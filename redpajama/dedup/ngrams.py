@@ -5,10 +5,16 @@ M, N as the RE2 inside pyarrow knows them); everything else (punctuation, symbol
 separates. Letters are lower-case, without the diacritics U+0300 to U+036F, composed or not: so NFC and NFD of Latin,
 Greek and Cyrillic agree. Digits stay as they are. Scripts written without spaces (ALONE) have one character a word.
 Unit `char` takes its n-grams from the characters of the words, joined by one space. Unit `code`: a token is a run of
-letters, marks, numbers and `_`, as it stands; everything else only separates.
+letters, marks, numbers and `_`, as it stands; everything else only separates. With `fold_digits` every decimal digit
+(general category Nd) counts as 0, as in CCNet.
 
 An n-gram's hash has 64 bits. A text shorter than an n-gram is one n-gram, its own; a text without a word has none.
 Fingerprints of users name pyarrow, for the Unicode tables.
+
+Whoever else compares texts by n-grams (decontamination, say) calls `distinct_ngrams` for a batch of texts and a list of
+forbidden ones with the same unit, n and folding: equal n-grams have equal hashes in every process and on every machine,
+and `np.isin` or `jaccard` tells what two texts share. For texts too long to hold 8 bytes an n-gram, `sign` with no
+permutations and a `sketch` keeps the smallest hashes only.
 """
 
 from collections.abc import Callable
@@ -51,8 +57,13 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 @cache
-def fold_table(unit: str) -> np.ndarray:
+def fold_table(unit: str, fold_digits: bool = False) -> np.ndarray:
     """uint32[END_OF_CODES]: what each code point becomes, with its flags; 0 separates."""
+    if fold_digits:
+        table, codes = fold_table(unit).copy(), np.arange(END_OF_CODES, dtype=np.uint32)
+        codes = codes[(codes < 0xD800) | (codes > 0xDFFF)]
+        table[codes[_matches(_characters(codes), r"\p{Nd}")]] = ord("0")
+        return table
     codes = np.arange(END_OF_CODES, dtype=np.uint32)
     codes = codes[(codes < 0xD800) | (codes > 0xDFFF)]  # surrogates are no characters
     characters = _characters(codes)
@@ -244,19 +255,51 @@ def _lower(ngrams, found, factors, addends, signature):
 
 
 @compiled
-def _sign(data, bounds, table, by_char, ngram, factors, addends, signatures, counts):
-    """Texts -> their signatures and numbers of n-grams, written to uint32[n, permutations] and int64[n]."""
+def _smallest(held, count, end):
+    """Sort held[:count] and leave its distinct values, at most `end`; how many there are."""
+    held[:count].sort()
+    distinct = 0
+    for place in range(count):
+        if distinct < end and (distinct == 0 or held[place] != held[distinct - 1]):
+            held[distinct] = held[place]
+            distinct += 1
+    return distinct
+
+
+@compiled
+def _collect(ngrams, found, held, count, bound, end):
+    """Add n-grams to the candidates of a bottom-k sketch of `end`; (how many are held, what none may exceed)."""
+    for place in range(found):
+        if ngrams[place] <= bound:
+            held[count] = ngrams[place]
+            count += 1
+            if count == len(held):
+                count = _smallest(held, count, end)
+                bound = held[end - 1] if count == end else bound
+    return count, bound
+
+
+@compiled
+def _sign(data, bounds, table, by_char, ngram, factors, addends, signatures, counts, sketches, sizes):
+    """Texts -> their signatures, numbers of n-grams, sketches and the sketches' sizes, written to the last four."""
     state, ring = np.zeros(STATE_WORDS, np.uint64), np.zeros(ngram, np.uint64)
     out, high = np.empty(PIECE, np.uint64), np.empty(PIECE, np.uint32)
+    size = sketches.shape[1]
+    held = np.empty(4 * size, np.uint64)
     for text in range(len(counts)):
         state[:], ring[:] = 0, 0
         place, end = bounds[text], bounds[text + 1]
+        kept, bound = 0, np.uint64(0xFFFFFFFFFFFFFFFF)
         while place < end:
             place, found = _piece(data, place, end, table, by_char, state, ring, out)
             for number in range(found):
                 high[number] = np.uint32(out[number] >> np.uint64(32))
             _lower(high, found, factors, addends, signatures[text])
             counts[text] += found
+            if size:
+                kept, bound = _collect(out, found, held, kept, bound, size)
+        sizes[text] = _smallest(held, kept, size)
+        sketches[text, : sizes[text]] = held[: sizes[text]]
 
 
 @compiled
@@ -311,10 +354,10 @@ def buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(data or b"", np.uint8), bounds
 
 
-def distinct_ngrams(texts: pa.LargeStringArray, unit: str, ngram: int) -> list[np.ndarray]:
+def distinct_ngrams(texts: pa.LargeStringArray, unit: str, ngram: int, fold_digits: bool = False) -> list[np.ndarray]:
     """The hashes of each text's distinct n-grams, sorted; uint64[] each. Takes 8 bytes an n-gram of one text."""
     data, bounds = buffers(texts)
-    table, by_char = fold_table(unit), unit == "char"
+    table, by_char = fold_table(unit, fold_digits), unit == "char"
     every = (_all_ngrams(data, bounds[text], bounds[text + 1], table, by_char, ngram) for text in range(len(texts)))
     return [_sorted_distinct(hashes) for hashes in every]
 
@@ -328,14 +371,25 @@ def _sorted_distinct(hashes: np.ndarray) -> np.ndarray:
 
 
 def sign(
-    texts: pa.LargeStringArray, unit: str, ngram: int, factors: np.ndarray, addends: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Texts -> (uint32[n, permutations], int64[n] numbers of n-grams); a signature of 0 n-grams means nothing."""
+    texts: pa.LargeStringArray,
+    unit: str,
+    ngram: int,
+    factors: np.ndarray,
+    addends: np.ndarray,
+    sketch: int = 0,
+    fold_digits: bool = False,
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Texts -> (uint32[n, permutations], int64[n] numbers of n-grams, n sketches); a signature of 0 n-grams is none.
+
+    A sketch holds the `sketch` smallest of the text's distinct n-grams, sorted, uint64; where it is shorter, all.
+    """
     data, bounds = buffers(texts)
+    table = fold_table(unit, fold_digits)
     signatures = np.full((len(texts), len(factors)), 0xFFFFFFFF, np.uint32)
-    counts = np.zeros(len(texts), np.int64)
-    _sign(data, bounds, fold_table(unit), unit == "char", ngram, factors, addends, signatures, counts)
-    return signatures, counts
+    counts, sizes = np.zeros((2, len(texts)), np.int64)
+    sketches = np.empty((len(texts), sketch), np.uint64)
+    _sign(data, bounds, table, unit == "char", ngram, factors, addends, signatures, counts, sketches, sizes)
+    return signatures, counts, [sketches[text, :size] for text, size in enumerate(sizes)]
 
 
 def band_keys(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
@@ -352,11 +406,16 @@ def equal_counts(signature: np.ndarray, others: np.ndarray) -> np.ndarray:
     return counts
 
 
+def overlap(one: np.ndarray, other: np.ndarray, end: int = 1 << 62) -> tuple[int, int]:
+    """Of two sorted arrays of distinct n-grams: (how many both hold, how many there are), among the `end` smallest."""
+    return _overlap(one, other, end)
+
+
 def jaccard(one: np.ndarray, other: np.ndarray, end: int = 1 << 62) -> float:
     """The Jaccard similarity of two sorted arrays of distinct n-grams, to 8 decimals; of nothing and nothing it is 0.
 
     With `end`, of the so many smallest of their union alone: an estimate from two bottom-k sketches of at least `end`,
     whose standard error is at most sqrt(0.25 / end) (Beyer et al. 2007, KMV).
     """
-    shared, seen = _overlap(one, other, end)
+    shared, seen = overlap(one, other, end)
     return round(shared / seen, 8) if seen else 0.0

@@ -1,8 +1,11 @@
 """The stages `counts` and `candidates`: tokens of every document, then what of each slice can be drawn.
 
 `counts` depends on a documents part and the tokenizer alone, so another quality rule counts nothing again.
-`candidates` joins counts and verdicts: ids of living documents in the order in which a partial epoch takes them.
+`candidates` joins counts and verdicts: ids of living documents in the order in which a partial epoch takes them. Its
+record says how many tokens dedup removed: {"removed_tokens": {stage: {"loser's source < survivor's source": tokens}}}.
 """
+
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +17,10 @@ from redpajama.mixers.budget import histogram, selection_hash
 from redpajama.records import Reason
 from redpajama.stages import Build, Result, Step, fingerprint, versions
 from redpajama.tokenize.tokenizer import open_tokenizer, tokenizer_part
-from redpajama.verdicts import removed_ids, verdict_stages
+from redpajama.verdicts import duplicate_pairs, removed_ids, verdict_stages
 
 VERSION = 1
+CANDIDATES_VERSION = 2
 COUNTS = pa.schema([pa.field("doc_id", pa.string()), pa.field("n_tokens", pa.int64())])
 CANDIDATES = pa.schema([pa.field("hash", pa.uint64()), *COUNTS])
 
@@ -50,7 +54,9 @@ def count(build: Build, part: Part, outputs: Outputs) -> Result:
 
 def plan_candidates(build: Build) -> list[Part]:
     """One part for each counted part; all verdicts so far matter."""
-    stamp = fingerprint(stage=["candidates", VERSION], seed=build.manifest.seed, libraries=versions("pyarrow", "numpy"))
+    stamp = fingerprint(
+        stage=["candidates", CANDIDATES_VERSION], seed=build.manifest.seed, libraries=versions("pyarrow", "numpy")
+    )
     verdicts = build.ids(*verdict_stages(build))
     parts = []
     for counts in build.parts("counts"):
@@ -66,9 +72,15 @@ def choose(build: Build, part: Part, outputs: Outputs) -> Result:
     documents = _record(build.parts("documents", part.name), part.spec["documents"])
     removed = removed_ids(build, verdict_stages(build), documents)
     read, tables = 0, [CANDIDATES.empty_table()]
+    pairs = duplicate_pairs(build, documents)
+    removed_tokens: dict[str, Counter[str]] = {stage: Counter() for stage, _ in pairs.values()}
     for batch in read_batches(build.store, counts.file(".parquet")):
         living = batch.filter(pc.invert(pc.is_in(batch.column("doc_id"), value_set=removed)))
         read += living.num_rows
+        for doc_id, tokens in zip(*(batch.column(name).to_pylist() for name in ("doc_id", "n_tokens")), strict=True):
+            if doc_id in pairs:
+                stage, pair = pairs[doc_id]
+                removed_tokens[stage][pair] += tokens
         tables.append(_candidates(living.filter(pc.greater(living.column("n_tokens"), 0)), build.manifest.seed))
     rows = pa.concat_tables(tables).sort_by([("hash", "ascending"), ("doc_id", "ascending")])
     write_table(outputs.file(".parquet"), rows)
@@ -76,6 +88,7 @@ def choose(build: Build, part: Part, outputs: Outputs) -> Result:
     outputs.file(".histogram").write_bytes(mass.astype("<i8").tobytes())
     dropped = {Reason.NO_TOKENS: read - rows.num_rows} if read > rows.num_rows else {}
     counted = {"read": read, "kept": rows.num_rows, "dropped": dropped, "tokens": int(mass.sum())}
+    counted["removed_tokens"] = {stage: dict(sorted(sums.items())) for stage, sums in sorted(removed_tokens.items())}
     return [part.spec["counts"], part.spec["documents"]], counted
 
 

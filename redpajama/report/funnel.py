@@ -135,10 +135,20 @@ def _add_mixture(manifest: Manifest, rows: dict[str, SourceRow], counts: dict[tu
         row.got_share = row.drawn_tokens / total
 
 
-def duplicate_matrix(store: Store, record: dict[str, Any]) -> dict[str, int]:
-    """{"loser's source < survivor's source": documents} of all dedup stages."""
-    matrix: Counter[str] = Counter()
+def duplicate_matrix(store: Store, record: dict[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
+    """{dedup stage: {"loser's source < survivor's source": {"documents", "bytes", "tokens"}}}; bytes of the texts.
+
+    Tokens stand only where they were counted: in builds with a mixture that draws from the loser's source.
+    """
+    stages, matrix = record["stages"], {}
+    counted = {name: read_stage(store, entry["record"]).counts for name, entry in stages.get("candidates", {}).items()}
     for stage in DUPLICATES:
-        for entry in record["stages"].get(stage, {}).values():
-            matrix.update(read_stage(store, entry["record"]).counts.get("removed", {}))
-    return dict(sorted(matrix.items()))
+        for entry in stages.get(stage, {}).values():
+            counts = read_stage(store, entry["record"]).counts
+            for pair, documents in counts.get("removed", {}).items():
+                cell = {"documents": documents, "bytes": counts["removed_bytes"][pair]}
+                loser = pair.partition(" < ")[0]
+                if loser in counted:
+                    cell["tokens"] = counted[loser].get("removed_tokens", {}).get(stage, {}).get(pair, 0)
+                matrix.setdefault(stage, {})[pair] = cell
+    return matrix

@@ -9,8 +9,10 @@ import pyarrow.compute as pc
 
 from redpajama.artifacts import PartRecord, Store
 from redpajama.columns import read_batches, read_table
+from redpajama.dedup import guard
 from redpajama.hashing import normal_text_digest
 from redpajama.manifest import Manifest
+from redpajama.report.difference import Piece, word_difference
 from redpajama.stages import Build, Job
 from redpajama.verdicts import verdict_stages
 
@@ -23,14 +25,17 @@ def why(store: Store, record: dict[str, Any], what: str) -> list[dict[str, Any]]
     Returns at most MAX_FOUND stories: {"doc_id", "fate", and what led to it}.
     """
     what = what.encode(errors="replace").decode()  # a command line may hold bytes that are no UTF-8
-    build = Build(Job(Manifest(**record["manifest"]), store.url), _records(record))
+    build = open_build(store, record)
     stories = [_story(build, row, part) for row, part in _limit(_find_documents(build, what))]
     stories += [_ledger_story(row, part) for row, part in _limit(_find_ledger(build, what))]
     return stories[:MAX_FOUND]
 
 
-def _records(record: dict[str, Any]) -> dict[str, dict[str, str]]:
-    return {stage: {name: e["record"] for name, e in names.items()} for stage, names in record["stages"].items()}
+def open_build(store: Store, record: dict[str, Any]) -> Build:
+    """A finished build, as its stages saw it."""
+    stages = record["stages"].items()
+    records = {stage: {name: entry["record"] for name, entry in names.items()} for stage, names in stages}
+    return Build(Job(Manifest(**record["manifest"]), store.url), records)
 
 
 def _limit(found: Iterator[Any]) -> list[Any]:
@@ -87,6 +92,7 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
         "signals": {name[2:]: value for name, value in row.items() if name.startswith("q_")},
         "rules": rules,
         "verdicts": verdicts,
+        "difference": _difference(build, row["text"], verdicts),
         "shards": places,
         "text": row["text"][:300],
     }
@@ -95,18 +101,29 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
 def _fate(build: Build, source: str, verdicts: list[dict[str, Any]], places: list[dict[str, Any]]) -> str:
     if verdicts:
         first = verdicts[0]
-        survivor = first["evidence"].get("survivor")
-        rule = first["evidence"].get("rule")
+        evidence = first["evidence"]
+        rule = evidence.get("rule")
         said = f"{rule} = {first['threshold']:g}, measured {first['value']:g}" if rule else first["reason"]
         if first["stage"] == "near":
-            said += f", similarity {first['value']:g} of at least {first['threshold']:g}"
-        return f"removed by {first['stage']}: {said}" + (f", survivor {survivor}" if survivor else "")
+            said += f", similarity {first['value']:g} ({evidence['similarity_by']}) of at least {first['threshold']:g}"
+            said += f", {evidence['shared_bands']} bands shared"
+        other = [f", {role} {evidence[role]}" for role in ("survivor", "other") if role in evidence]
+        return f"removed by {first['stage']}: {said}{''.join(other)}"
     if places:
         return f"in the shards, {len(places)} cop{'y' if len(places) == 1 else 'ies'}"
     if "tokens" in build.records:
         weight = next(share.weight for share in build.manifest.mixture.slice if share.source == source)
         return f"alive, but not drawn: {'its slice had its tokens without it' if weight else 'its slice has weight 0'}"
     return "alive"
+
+
+def _difference(build: Build, text: str, verdicts: list[dict[str, Any]]) -> list[Piece]:
+    """What a near-duplicate ("-") and the one it went for ("+") do not share."""
+    for verdict in verdicts:
+        if verdict["stage"] == "near":
+            other = guard.other_of(json.dumps(verdict["evidence"]))
+            return word_difference(text, guard.read_text(build, other["doc_id"], other["part"]))
+    return []
 
 
 def _verdicts(build: Build, doc_id: str, part: PartRecord) -> Iterator[dict[str, Any]]:
