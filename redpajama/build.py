@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from redpajama import io, workers
 from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
-from redpajama.dedup import exact, minhash, near, policy, star, survivors
+from redpajama.dedup import exact, minhash, near, policy, star, substrings, survivors
 from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
@@ -27,6 +27,8 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
         components = star.STAGES if manifest.dedup.components == "star" else [near.CLUSTERS]
         doubts = [survivors.DOUBTS] if minhash.parse(manifest.dedup.near).verify == "sketch" else []
         dedup += [near.SIGNATURES, near.CANDIDATES, *components, *doubts, survivors.NEAR]
+    if any(source.substrings for source in manifest.source):
+        dedup += [substrings.STAGE]
     mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
     by_goal = {

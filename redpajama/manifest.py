@@ -62,6 +62,13 @@ class Tokenizer(Table):
         return self
 
 
+class Substrings(Table):
+    """`substrings = { min_bytes = 200 }`: repeated spans of a source's text, of at least so many bytes, go but once."""
+
+    min_bytes: int = Field(ge=50, le=100_000, strict=True)  # of UTF-8; 50 BPE tokens of English are about 200
+    min_chars: int = Field(default=200, ge=1, strict=True)  # a document of which fewer are left goes whole
+
+
 class Source(Table):
     """`[[source]]`: raw inputs, the pipeline that reads them, and the rules its documents must pass."""
 
@@ -77,6 +84,7 @@ class Source(Table):
     kind: Kind | None = Field(default=None, exclude_if=lambda value: value is None)
     # of its documents that near-dedup may remove; not given: 0.9 for common_crawl and c4, 0.5 for others
     max_removed_fraction: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
+    substrings: Substrings | None = Field(default=None, exclude_if=lambda value: value is None)  # off when absent
 
     @field_validator("name")
     @classmethod
