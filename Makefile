@@ -13,7 +13,10 @@ demo: $(VENV)/installed ## set up, then build a small corpus from all nine sourc
 
 test: $(VENV)/installed ## set up, then lint and run the tests
 	$(BIN)/ruff check redpajama tests bench
-	$(BIN)/python -m pytest -q -m "not loaders"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not loaders and not slow"
+
+test-slow: $(VENV)/installed ## the tests that take minutes
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
 test-loaders: $(VENV)/installed $(VENV)-loaders/installed ## open the shards with the trainers' own readers
 	$(BIN)/python -m pytest -q -m loaders

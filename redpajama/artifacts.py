@@ -17,6 +17,7 @@ import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -27,6 +28,7 @@ import fsspec
 
 from redpajama.hashing import canonical_json, short_id
 
+PARALLEL_READS = 32  # requests under way while records are read from an object store
 OUTSIDE = ("timing/", ".tmp/", "inputs/", ".lock", ".workers")  # of every hash: no build names these
 
 
@@ -101,6 +103,17 @@ class Store:
 
     def read(self, key: str) -> bytes:
         return bytes(self.fs.cat_file(self.path(key), max_concurrency=1))  # one GET: more would ask for the size first
+
+    def read_each(self, keys: list[str]) -> Iterator[bytes | None]:
+        """The files of these keys, in their order; None where none is. Of a far store many are under way."""
+        with ThreadPoolExecutor(1 if self.local else PARALLEL_READS) as pool:
+            yield from pool.map(self._read_if_there, keys)
+
+    def _read_if_there(self, key: str) -> bytes | None:
+        try:
+            return self.read(key)
+        except FileNotFoundError:
+            return None
 
     def read_json(self, key: str) -> Any:
         return json.loads(self.read(key))
@@ -265,9 +278,20 @@ def describe(path: Path) -> dict[str, Any]:
 
 def committed(store: Store, part: Part) -> PartRecord | None:
     """The part's record if it is done, else None. One that cannot be read is none."""
+    return next(committed_each(store, [part]))
+
+
+def committed_each(store: Store, parts: list[Part]) -> Iterator[PartRecord | None]:
+    """`committed` of many parts."""
+    bodies = store.read_each([f"{part.stem}.json" for part in parts])
+    for part, body in zip(parts, bodies, strict=True):
+        yield _parsed(part.stem, body)
+
+
+def _parsed(stem: str, body: bytes | None) -> PartRecord | None:
     try:
-        return PartRecord.parse(part.stem, store.read(f"{part.stem}.json"))
-    except (FileNotFoundError, ValueError, KeyError):
+        return None if body is None else PartRecord.parse(stem, body)
+    except (ValueError, KeyError):
         return None
 
 
@@ -323,11 +347,11 @@ def read_parts(store: Store, record: StageRecord) -> list[PartRecord]:
         BuildFailed: a part record is missing or not the one that the stage committed.
     """
     found = []
-    for entry in record.parts:
-        try:
-            part = PartRecord.parse(entry["part"], store.read(f"{entry['part']}.json"))
-        except (FileNotFoundError, ValueError, KeyError):
-            raise BuildFailed(f"{entry['part']}.json: the part record is missing or unreadable") from None
+    bodies = store.read_each([f"{entry['part']}.json" for entry in record.parts])
+    for entry, body in zip(record.parts, bodies, strict=True):
+        part = _parsed(entry["part"], body)
+        if part is None:
+            raise BuildFailed(f"{entry['part']}.json: the part record is missing or unreadable")
         if part.sha256 != entry["sha256"]:
             raise BuildFailed(f"{entry['part']}.json: not the record that {record.key} names")
         found.append(part)

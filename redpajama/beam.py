@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import create_runner
 
 from redpajama import workers
-from redpajama.artifacts import BuildFailed, Part, Store, UserError, commit_stage, committed, run_part
+from redpajama.artifacts import BuildFailed, Part, Store, UserError, commit_stage, committed_each, run_part
 from redpajama.hashing import canonical_json
 from redpajama.io import InputError
 from redpajama.stages import Build, Job, Regroup, Step, balance
@@ -237,8 +237,7 @@ class Commit(beam.DoFn):
             raise BuildFailed(message)
         parts = read_plan(self.job, self.step.stage)
         folders: dict[str, list[Any]] = {part.folder: [] for part in parts}
-        for part in parts:
-            record = committed(self.job.store, part)
+        for part, record in zip(parts, committed_each(self.job.store, parts), strict=True):
             if record is None:
                 raise BuildFailed(f"{part.stem}: the part was planned and is not there")
             if problem := balance(record.counts):

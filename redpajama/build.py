@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from typing import Any
 
 from pydantic import ValidationError
 
 from redpajama import io, workers
 from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
-from redpajama.dedup import exact, minhash, near, policy, star, substrings, survivors
+from redpajama.dedup import exact, minhash, near, paragraphs, policy, star, substrings, survivors
 from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
@@ -31,8 +32,10 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
         dedup += [substrings.STAGE]
     mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
+    compared = any(source.paragraphs for source in manifest.source)
+    lines = [documents.EXTRACTED, paragraphs.PARAGRAPHS] if compared else []
     by_goal = {
-        "documents": [documents.INPUTS, *given, documents.DOCUMENTS],
+        "documents": [documents.INPUTS, *given, *lines, documents.DOCUMENTS],
         "dedup": [judge.STAGE, *dedup],
         "mixture": [*([] if given else [tokenizer.STAGE]), *mixing] if manifest.mixture else [],
         "tokens": [shards.STAGE] if manifest.mixture else [],
@@ -65,6 +68,8 @@ def check(manifest: Manifest, path: str) -> None:
             raise ManifestError(f"{where}.{key}: {message}{hint}") from None
         except ValueError as error:
             raise ManifestError(f"{where}: {error}") from None
+        if source.substrings and find_spec("pydivsufsort") is None:
+            raise ManifestError(f"{where}.substrings: pydivsufsort is missing: pip install 'redpajama[substrings]'")
     _check_near(manifest, path)
 
 

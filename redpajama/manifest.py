@@ -69,6 +69,18 @@ class Substrings(Table):
     min_chars: int = Field(default=200, ge=1, strict=True)  # a document of which fewer are left goes whole
 
 
+class Paragraphs(Table):
+    """`[source.paragraphs]`: lines that stand more than once in the source go; rules in `dedup/paragraphs.py`."""
+
+    rule: Literal["ccnet", "c4"] = "ccnet"
+    keep: Literal["first", "none"] | None = None  # of the copies; not given: as the rule's makers did
+
+    @property
+    def copies_kept(self) -> str:
+        """What `keep` says, or the rule's own: CCNet keeps none, C4 the first."""
+        return self.keep or {"ccnet": "none", "c4": "first"}[self.rule]
+
+
 class Source(Table):
     """`[[source]]`: raw inputs, the pipeline that reads them, and the rules its documents must pass."""
 
@@ -79,6 +91,7 @@ class Source(Table):
     groups: int | None = Field(default=None, ge=1)  # files below 16 MB are grouped by name into so many parts
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)  # of raw units
     options: dict[str, Any] = {}
+    paragraphs: Paragraphs | None = Field(default=None, exclude_if=lambda value: value is None)
     quality: dict[str, float] = {}
     # of its texts; not given: code for github and the_stack, prose for others
     kind: Kind | None = Field(default=None, exclude_if=lambda value: value is None)

@@ -123,6 +123,13 @@ class Tally:
     skipped_bytes: int = 0
     rows: list[LedgerRow] = field(default_factory=list)  # drained by the stage
 
+    @classmethod
+    def resume(cls, counts: dict[str, Any]) -> "Tally":
+        """A tally that goes on from the `counts` of another."""
+        tables = {name: Counter(counts[name]) for name in ("dropped", "quarantined")}
+        sums = {name: counts[name] for name in ("read", "kept", "merged", "consumed_bytes", "skipped_bytes")}
+        return cls(**sums, **tables, damaged=Counter(counts["damaged_ranges"]))
+
     def unit(self, count: int = 1) -> None:
         """The reader met `count` more raw units."""
         self.read += count

@@ -64,9 +64,24 @@ def show_plan(manifest: Manifest, listed: list[dict[str, Any]], store: Store, as
         params = minhash.parse(manifest.dedup.near)
         for line in forecast.lines(manifest, params, total, _text_bytes(store, manifest.name)):
             out.print(line, soft_wrap=True)
+    for source in manifest.source:
+        if source.substrings:
+            out.print(f"substrings  {source.name}: {_substrings_memory(store, manifest.name, source.name)}", soft_wrap=True)
     if store.exists(f"builds/{manifest.name}.json"):
         out.print(f"{store.url} holds a finished build '{manifest.name}': what did not change is kept.")
     return 0
+
+
+def _substrings_memory(store: Store, build: str, source: str) -> str:
+    """What cutting one source's repeated spans takes, in bytes where a finished build tells the size of its text."""
+    from redpajama.dedup import substrings
+
+    words = f"{substrings.memory(1)} bytes of memory a byte of living text, at most {substrings.MAX_BYTES:,} of these"
+    if not store.exists(f"builds/{build}.json"):
+        return words
+    entry = read_build(store, build)["stages"]["documents"].get(source)
+    size = read_stage(store, entry["record"]).counts["text_bytes"] if entry else 0
+    return f"{words}; {substrings.memory(size) / 1e6:,.0f} MB for all documents of the last build"
 
 
 def _near(manifest: Manifest) -> dict[str, Any]:

@@ -23,3 +23,8 @@ def write_raw(folder: Path, name: str, data: bytes) -> RawFile:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return raw_file(path, url=name)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes give a test no name: packed ones hold the time, and parallel workers compare names."""
+    return argname if isinstance(val, bytes) else None

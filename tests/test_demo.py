@@ -218,6 +218,48 @@ def test_a_file_loses_to_its_copy_in_the_repository_and_so_does_a_fork_with_anot
     }
 
 
+@pytest.mark.parametrize(
+    ("what", "survivor", "difference"),
+    [
+        (
+            "https://m.smallarchive.example/guides/naming-files",
+            "https://smallarchive.example/guides/naming-files",
+            {"-": ["2019-02-11."], "+": ["2018-11-05.", "Nobody has ever regretted the extra zero."]},
+        ),
+        (
+            "https://www.foldedsheet.example/reprints/quarto",
+            "https://bookbench.example/fold-a-quarto",
+            {"-": ["biro", "buyer.", "More from our shelves"], "+": ["pencil", "reader."]},
+        ),
+    ],
+)
+def test_a_near_copy_loses_to_its_original_and_why_shows_the_words(stories, what, survivor, difference):
+    (copy,), (original,) = stories(what), stories(survivor)
+    assert original["verdicts"] == []
+    assert re.fullmatch(
+        rf"removed by near: near-duplicate, similarity 0\.\d+ \(\w+\) of at least 0\.8, \d+ bands shared, "
+        rf"survivor {original['doc_id']}",
+        copy["fate"],
+    )
+    for kind, words in difference.items():
+        assert [text for each, text in copy["difference"] if each == kind] == words
+
+
+def test_a_fork_of_a_file_loses_to_the_repositorys_and_only_code_is_compared_with_code(built):
+    matrix = funnel.duplicate_matrix(*built[1:])["near"]
+    assert {pair: cell["documents"] for pair, cell in matrix.items()} == {
+        "c4 < c4": 1,
+        "common_crawl < c4": 1,
+        "the_stack < github": 1,
+    }
+    assert all(cell["tokens"] > 100 for cell in matrix.values())
+
+
+def test_the_matrices_are_printed(built):
+    assert re.search(r"^exact-duplicate of → +c4 +github +pile$", built[0], re.MULTILINE)
+    assert re.search(r"^the_stack +· +1 \([\d,]+\)$", built[0], re.MULTILINE)
+
+
 def test_texts_that_differ_in_white_space_are_one(stories):
     pages = ["ask/two-spaces-after-a-full-stop", "print.php?article=118"]
     assert_one_survives([stories(f"https://wellsetpage.example/{page}")[0] for page in pages])

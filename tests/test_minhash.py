@@ -270,6 +270,29 @@ def test_an_estimate_decides_only_where_chance_leaves_no_doubt():
     assert doubtful(128, 1.0) == (127, 129)  # one different value is proof; no agreement is
 
 
+def test_thousands_of_permutations_do_not_overflow():
+    low, high = doubtful(4096, 0.8)
+    assert 0.75 * 4096 < low < 0.8 * 4096 < high < 0.85 * 4096
+
+
+@settings(deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=5), UNITS, st.integers(1, 7), st.integers(1, 40), st.booleans())
+def test_a_sketch_holds_the_smallest_distinct_ngrams_of_any_text(texts, unit, size, end, folded):
+    """However often they are repeated: texts of many n-grams force the sketch to be cut on the way."""
+    texts = [*texts, " ".join(f"{unit} {number % 300}" for number in range(700)), "word " * 900]
+    signed = ngrams.sign(arrow(texts), unit, size, *minhash._functions(2), end, folded)
+    everything = ngrams.distinct_ngrams(arrow(texts), unit, size, folded)
+    assert [each.tolist() for each in signed[2]] == [each[:end].tolist() for each in everything]
+
+
+def test_folded_digits_are_zeros_in_every_script():
+    for unit in ("word", "char", "code"):
+        for text, zeros in (("a1b22 333", "a0b00 000"), ("٣٤ x", "00 x"), ("Ⅷ ½ ²", "Ⅷ ½ ²"), ("๑๒", "00")):
+            one, other = ngrams.distinct_ngrams(arrow([text, zeros]), unit, 2, True)
+            assert one.tolist() == other.tolist()
+    assert ngrams.distinct_ngrams(arrow(["a1"]), "word", 1)[0] != ngrams.distinct_ngrams(arrow(["a0"]), "word", 1)[0]
+
+
 LEVELS, PAIRS, WORDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95], 4000, 100
 
 

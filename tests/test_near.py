@@ -214,7 +214,7 @@ def test_a_corpus_without_documents_or_duplicates_builds(tmp_path):
     assert verdicts_of(state) == {}
 
 
-def test_a_document_of_50_mb_is_signed_and_one_too_long_to_travel_compared(tmp_path):
+def test_documents_of_50_mb_are_signed_and_long_ones_compared_by_their_sketches(tmp_path):
     words = " ".join(f"{number:x}" for number in range(8_000_000))
     assert len(words) > 50_000_000
     signed, counts = minhash.signatures(pa.array([words, words[:-7000]], pa.large_string()), DEFAULT)

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from corpora import cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stepwise import build_stepwise
@@ -13,6 +14,7 @@ from redpajama.artifacts import BuildFailed
 from redpajama.columns import read_table
 from redpajama.dedup import substrings
 from redpajama.dedup.substrings import END, find_spans, without
+from redpajama.manifest import ManifestError
 
 TEXTS = st.lists(st.text(st.sampled_from("abé文😀"), max_size=40), max_size=6)
 
@@ -166,3 +168,12 @@ def test_a_source_with_more_text_than_fits_fails_by_name(tmp_path, monkeypatch):
 def test_a_source_without_documents_has_no_spans(tmp_path):
     state = build_stepwise(write_corpus(tmp_path / "a", [], 1), tmp_path / "root", "dedup")
     assert state.stage("substrings")["web"].counts["spans"] == 0
+
+
+def test_plan_declares_the_memory_and_a_missing_library_is_one_line(tmp_path, monkeypatch):
+    manifest = write_corpus(tmp_path / "a", TEXTS_WITH_COPIES, 1)
+    shown = cli("plan", manifest, "--out", tmp_path / "root")
+    assert "substrings  web: 10 bytes of memory a byte of living text" in shown.stdout
+    monkeypatch.setattr("redpajama.build.find_spec", lambda name: None)
+    with pytest.raises(ManifestError, match=r"source\[1\].substrings: pydivsufsort is missing: pip install"):
+        build_stepwise(manifest, tmp_path / "root", "dedup")

@@ -46,11 +46,11 @@ def _bytes(params: MinHashParams) -> dict[str, int]:
 def lines(manifest: Manifest, params: MinHashParams, raw_bytes: int, text_bytes: int) -> list[str]:
     """The forecast for people; `text_bytes` of all documents, 0 where they were not built yet."""
     found = forecast(manifest, params)
-    rules = [f"near-dedup  {kind}: {rule} bands x rows" for kind, rule in found["rules"].items()]
+    rules = [f"near-dedup  {kind}: {rule}" for kind, rule in found["rules"].items()]
     recall = "  ".join(f"{level} {value:.2%}" for level, value in found["recall"].items())
     mega = {name: f"{value / 1e6:,.0f} MB" for name, value in found["bytes_per_million_documents"].items()}
     reducer = max(2 * 16 * near.BAND_ROWS, 2 * survivors.REDUCE_BYTES) >> 20
-    words = [
+    return [
         *rules,
         f"  keep = {params.keep}, prefer = {', '.join(params.prefer) or 'the smaller id'}, verify = {params.verify}",
         f"  candidates by Jaccard similarity: {recall}",
@@ -60,7 +60,6 @@ def lines(manifest: Manifest, params: MinHashParams, raw_bytes: int, text_bytes:
         f"{mega['clusters_memory']} of memory; a reducer about {reducer:,} MiB at most, or its largest cluster",
         f"  verify = {params.verify}: {_verification(params, raw_bytes, text_bytes)}",
     ]
-    return words
 
 
 def _containment_lines(found: dict[str, Any]) -> list[str]:

@@ -92,7 +92,8 @@ class MinHashParams(Table):
         unit, ngram, folded = self.ngrams_of(kind)
         words = {"word": "words", "char": "characters", "code": "code tokens"}[unit]
         digits = ", digits folded" if folded else ""
-        return f"{self.mode} >= {self.threshold:g} of {ngram}-grams of {words}{digits}; {self.bands} x {self.rows}"
+        compared = f"{self.mode} >= {self.threshold:g} of {ngram}-grams of {words}{digits}"
+        return f"{compared}; {self.bands} bands of {self.rows} rows"
 
 
 def _choose_bands(given: dict[str, Any]) -> dict[str, Any]:
@@ -206,7 +207,7 @@ def signatures(
 
 
 def sign(
-    texts: pa.LargeStringArray, params: MinHashParams, kind: Kind, sketch: int = SKETCH
+    texts: pa.LargeStringArray, params: MinHashParams, kind: Kind, sketch: int
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """As `signatures`, with each text's bottom-k sketch: the `sketch` smallest of its distinct n-grams, uint64, sorted.
 

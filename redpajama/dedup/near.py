@@ -85,7 +85,7 @@ def sign_part(build: Build, part: Part, outputs: Outputs) -> Result:
     schema = signed_schema(params.permutations)
     with pq.ParquetWriter(outputs.file(".parquet"), schema, compression="zstd", version="2.6") as writer:
         for batch in read_batches(build.store, part.spec["file"], ["doc_id", "text", "q_bytes"]):
-            signed, counts, sketches = minhash.sign(batch.column("text"), params, kind)
+            signed, counts, sketches = minhash.sign(batch.column("text"), params, kind, minhash.SKETCH)
             values = pa.Array.from_buffers(schema.field("signature").type, len(signed), [None, pa.py_buffer(signed)])
             sizes = batch.column("q_bytes").cast(pa.int64())
             smallest = pa.array([sketch.tobytes() for sketch in sketches], pa.large_binary())

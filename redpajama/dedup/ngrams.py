@@ -62,37 +62,41 @@ def fold_table(unit: str, fold_digits: bool = False) -> np.ndarray:
     if fold_digits:
         table, codes = fold_table(unit).copy(), np.arange(END_OF_CODES, dtype=np.uint32)
         codes = codes[(codes < 0xD800) | (codes > 0xDFFF)]
-        table[codes[_matches(_characters(codes), r"\p{Nd}")]] = ord("0")
+        table[codes[matches(characters_of(codes), r"\p{Nd}")]] = ord("0")
         return table
     codes = np.arange(END_OF_CODES, dtype=np.uint32)
     codes = codes[(codes < 0xD800) | (codes > 0xDFFF)]  # surrogates are no characters
-    characters = _characters(codes)
+    characters = characters_of(codes)
     table = np.zeros(END_OF_CODES, np.uint32)
-    in_word = _matches(characters, WORD)
+    in_word = matches(characters, WORD)
     if unit == "code":
         table[codes[in_word]] = codes[in_word]
         table[ord("_")] = ord("_")
         return table
     table[codes[in_word]] = _fold(codes, characters)[in_word]
     table[DIACRITICS[0] : DIACRITICS[1]] = IS_SILENT
-    table[codes[in_word & _matches(characters, ALONE)]] |= IS_ALONE
+    table[codes[in_word & matches(characters, ALONE)]] |= IS_ALONE
     return table
 
 
-def _characters(codes: np.ndarray) -> pa.Array:
-    return pa.array(list(codes.astype("<u4").tobytes().decode("utf-32-le")), pa.large_string())
+def characters_of(codes: np.ndarray) -> pa.Array:
+    """One string a code point, without a Python object each: this is what opening a process would wait for."""
+    widths = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000)
+    places = np.append(0, np.cumsum(widths)).astype(np.int64)
+    data = codes.astype("<u4").tobytes().decode("utf-32-le").encode()
+    return pa.LargeStringArray.from_buffers(len(codes), pa.py_buffer(places), pa.py_buffer(data))
 
 
-def _matches(characters: pa.Array, pattern: str) -> np.ndarray:
+def matches(characters: pa.Array, pattern: str) -> np.ndarray:
     return pc.match_substring_regex(characters, pattern).to_numpy(zero_copy_only=False)
 
 
 def _fold(codes: np.ndarray, characters: pa.Array) -> np.ndarray:
     """Each code point in lower case, without its diacritics where nothing else is decomposed."""
     parts = pc.utf8_normalize(characters, form="NFD")
-    accented = _matches(parts, r"^.[\x{0300}-\x{036F}]+$")
+    accented = matches(parts, r"^.[\x{0300}-\x{036F}]+$")
     bare = pc.if_else(pa.array(accented), pc.utf8_slice_codeunits(parts, 0, 1), characters)
-    lower = "".join(pc.utf8_lower(bare).to_pylist())  # one character for one: simple case mapping
+    lower = pc.utf8_lower(bare).buffers()[2].to_pybytes().decode()  # one character for one: simple case mapping
     return np.frombuffer(lower.encode("utf-32-le"), "<u4")
 
 
@@ -100,14 +104,14 @@ def _fold(codes: np.ndarray, characters: pa.Array) -> np.ndarray:
 
 
 @compiled
-def _mix(value):
+def mix(value):
     value = (value ^ (value >> np.uint64(30))) * MIX_1
     value = (value ^ (value >> np.uint64(27))) * MIX_2
     return value ^ (value >> np.uint64(31))
 
 
 @compiled
-def _decode(data, place, first):
+def decode(data, place, first):
     """The code point of the non-ASCII character at `place`, and its bytes."""
     if first < 0xE0:
         return (first & 0x1F) << 6 | (data[place + 1] & 0x3F), 2
@@ -146,7 +150,7 @@ def _emit(rolled, count, ring, out, found):
     """Count one more word, and write the n-gram that it ends; (words so far, n-grams that `out` holds)."""
     count += 1
     if count >= len(ring):
-        out[found] = _mix(rolled)
+        out[found] = mix(rolled)
         found += 1
     return count, found
 
@@ -161,23 +165,23 @@ def _word_ngrams(data, place, end, table, state, ring, out):
         if first < 0x80:
             code, width = first, 1
         else:
-            code, width = _decode(data, place, first)
+            code, width = decode(data, place, first)
         place += width
         folded = table[code] if code < END_OF_CODES else np.uint32(0)
         if folded & IS_SILENT:
             continue
         if in_word and (folded == 0 or folded & IS_ALONE):
-            rolled, slot = _roll(rolled, _mix(word), slot, ring, leaving)
+            rolled, slot = _roll(rolled, mix(word), slot, ring, leaving)
             count, found = _emit(rolled, count, ring, out, found)
             in_word = False
         if folded & IS_ALONE:
-            rolled, slot = _roll(rolled, _mix((OFFSET ^ np.uint64(folded)) * PRIME), slot, ring, leaving)
+            rolled, slot = _roll(rolled, mix((OFFSET ^ np.uint64(folded)) * PRIME), slot, ring, leaving)
             count, found = _emit(rolled, count, ring, out, found)
         elif folded:
             word = ((word if in_word else OFFSET) ^ np.uint64(folded)) * PRIME
             in_word = True
     if place >= end and in_word:
-        rolled, slot = _roll(rolled, _mix(word), slot, ring, leaving)
+        rolled, slot = _roll(rolled, mix(word), slot, ring, leaving)
         count, found = _emit(rolled, count, ring, out, found)
         in_word = False
     state[WORD_HASH], state[IN_WORD] = word, np.uint64(in_word)
@@ -189,14 +193,14 @@ def _word_ngrams(data, place, end, table, state, ring, out):
 def _char_ngrams(data, place, end, table, state, ring, out):
     """As `_word_ngrams`, for the characters of the words joined by one space."""
     leaving, found, rolled, count, slot = _resume(state, ring)
-    space = _mix(np.uint64(SPACE))
+    space = mix(np.uint64(SPACE))
     apart = state[IN_WORD] != 0  # a separator stands before the next character of a word
     while place < end and found < len(out) - 2:
         first = np.int64(data[place])
         if first < 0x80:
             code, width = first, 1
         else:
-            code, width = _decode(data, place, first)
+            code, width = decode(data, place, first)
         place += width
         folded = table[code] if code < END_OF_CODES else np.uint32(0)
         if folded & IS_SILENT:
@@ -206,7 +210,7 @@ def _char_ngrams(data, place, end, table, state, ring, out):
             if apart and count > 0:
                 rolled, slot = _roll(rolled, space, slot, ring, leaving)
                 count, found = _emit(rolled, count, ring, out, found)
-            rolled, slot = _roll(rolled, _mix(np.uint64(folded)), slot, ring, leaving)
+            rolled, slot = _roll(rolled, mix(np.uint64(folded)), slot, ring, leaving)
             count, found = _emit(rolled, count, ring, out, found)
             apart = (folded & IS_ALONE) != 0
     state[IN_WORD] = np.uint64(apart)
@@ -222,7 +226,7 @@ def _piece(data, place, end, table, by_char, state, ring, out):
     else:
         place, found = _word_ngrams(data, place, end, table, state, ring, out)
     if place >= end and 0 < state[COUNT] < np.uint64(len(ring)):
-        out[found] = _mix(state[ROLLED] ^ state[COUNT])
+        out[found] = mix(state[ROLLED] ^ state[COUNT])
         found += 1
     return place, found
 
@@ -307,9 +311,9 @@ def _band_keys(signatures, bands, rows, keys):
     """uint32[n, permutations] -> uint64[n, bands]: a hash of each band's number and values."""
     for text in range(len(signatures)):
         for band in range(bands):
-            key = _mix(OFFSET ^ np.uint64(band))
+            key = mix(OFFSET ^ np.uint64(band))
             for row in range(rows):
-                key = _mix(key * BASE + np.uint64(signatures[text, band * rows + row]))
+                key = mix(key * BASE + np.uint64(signatures[text, band * rows + row]))
             keys[text, band] = key
 
 

@@ -1,21 +1,25 @@
-"""The stages `inputs` and `documents`: raw files -> identified inputs -> documents with their signals.
+"""The stages `inputs`, `extracted` and `documents`: raw files -> identified inputs -> documents with their signals.
 
 `inputs` measures the SHA-256 of every raw file and downloads what cannot be read in place. Its records are a memory,
-not an output: they are keyed by (URL, place, size, ETag or mtime) and no build names them.
+not an output: they are keyed by (URL, place, size, ETag or mtime) and no build names them. A source with
+`[source.paragraphs]` is read into the stage `extracted`; its documents are what the stage `paragraphs` leaves of them.
 """
 
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
+from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
 
 from redpajama import io
-from redpajama.artifacts import BuildFailed, Outputs, Part, StageRecord
-from redpajama.columns import TableWriter
+from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord, StageRecord, Store
+from redpajama.columns import TableWriter, read_batches
+from redpajama.dedup import paragraphs
 from redpajama.hashing import draw, normal_text_digest
 from redpajama.io import RawFile
 from redpajama.manifest import Source
@@ -61,16 +65,43 @@ def identify(build: Build, part: Part, outputs: Outputs) -> Result:
 
 
 def plan_documents(build: Build) -> list[Part]:
-    """Parts of every source: a directory tree, a group of small files, or one file."""
+    """Parts of every source; where lines that repeat must go, one for each extracted part."""
+    sources = build.manifest.source
+    plans = [_plan_cleaned if source.paragraphs else partial(_plan_raw, "documents") for source in sources]
+    return [part for plan, source in zip(plans, sources, strict=True) for part in plan(build, source)]
+
+
+def plan_extracted(build: Build) -> list[Part]:
+    """Parts of the sources whose lines are to be compared first."""
+    sources = [source for source in build.manifest.source if source.paragraphs]
+    return [part for source in sources for part in _plan_raw("extracted", build, source)]
+
+
+def _plan_raw(stage: str, build: Build, source: Source) -> list[Part]:
+    """Parts of one source: a directory tree, a group of small files, or one file."""
+    files = sorted((record.inputs[0] for record in build.parts("inputs", source.name)), key=lambda f: f["url"])
+    side = {name: build.parts("inputs", f"{source.name}.{name}")[0].inputs[0] for name in side_fields(source)}
+    stamp = documents_fingerprint(source, {name: file["sha256"] for name, file in side.items()})
     parts = []
-    for source in build.manifest.source:
-        files = sorted((record.inputs[0] for record in build.parts("inputs", source.name)), key=lambda f: f["url"])
-        side = {name: build.parts("inputs", f"{source.name}.{name}")[0].inputs[0] for name in side_fields(source)}
-        stamp = documents_fingerprint(source, {name: file["sha256"] for name, file in side.items()})
-        for group in _grouped(files, source.groups).values():
-            reads = [[file["url"], file["sha256"], *filter(None, [file["tree"]])] for file in group]
-            size = sum(file["bytes"] for file in group)
-            parts.append(Part("documents", source.name, stamp, reads, {"files": group, "side": side}, size))
+    for group in _grouped(files, source.groups).values():
+        reads = [[file["url"], file["sha256"], *filter(None, [file["tree"]])] for file in group]
+        size = sum(file["bytes"] for file in group)
+        parts.append(Part(stage, source.name, stamp, reads, {"files": group, "side": side}, size))
+    return parts
+
+
+def _plan_cleaned(build: Build, source: Source) -> list[Part]:
+    """One part for each extracted part: what a part loses depends on all the others."""
+    stamp = fingerprint(
+        stage=["documents-cleaned", VERSION, paragraphs.VERSION, signals.VERSION],
+        rule=source.paragraphs.model_dump(mode="json"),
+        libraries=versions("pyarrow", *paragraphs.LIBRARIES),
+    )
+    repeats = [record.sha256 for record in build.parts("paragraphs", source.name)]
+    parts = []
+    for texts in build.parts("extracted", source.name):
+        spec, size = {"texts": texts.stem}, texts.counts["text_bytes"]
+        parts.append(Part("documents", source.name, stamp, [texts.sha256, repeats], spec, size))
     return parts
 
 
@@ -105,7 +136,12 @@ def _grouped(files: list[dict[str, Any]], groups: int | None) -> dict[str, list[
 
 
 def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
-    """The files of one part -> documents with signals, and a ledger of everything else."""
+    """One part -> documents with signals, and a ledger of everything else."""
+    return (clean_part if "texts" in part.spec else read_part)(build, part, outputs)
+
+
+def read_part(build: Build, part: Part, outputs: Outputs) -> Result:
+    """The files of one part -> documents."""
     source = build.manifest.source_named(part.name)
     module = pipeline(source.pipeline)
     files = [_raw_file(build, file) for file in part.spec["files"]]
@@ -125,6 +161,39 @@ def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
         raise BuildFailed(f"source '{source.name}': {seen} of {size:,} in {files[0].url}")
     inputs = [{"url": file.url, "bytes": file.bytes, "sha256": file.sha256} for file in files]
     return inputs, {**tally.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
+
+
+def clean_part(build: Build, part: Part, outputs: Outputs) -> Result:
+    """One extracted part, without the lines that repeat -> documents; what became of its raw units is carried on."""
+    source = build.manifest.source_named(part.name)
+    texts = next(record for record in build.parts("extracted", part.name) if record.stem == part.spec["texts"])
+    repeats = paragraphs.repeats_in(build, source, texts)
+    tally = Tally.resume({**texts.counts, "kept": 0})
+    with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
+        ledger.copy(build.store, texts)
+        for batch in read_batches(build.store, texts.file(".parquet"), ["doc_id", "text", "meta"]):
+            for document in cleaned(batch, repeats, tally):
+                writer.add_document(document, normal_text_digest(document.text))
+            ledger.drain(tally)
+    lost = texts.counts["text_bytes"] - writer.text_bytes
+    own = {"raw_bytes": texts.counts["raw_bytes"], "text_bytes": writer.text_bytes, "repeated_bytes": lost}
+    return texts.inputs, {**tally.counts(), **own}
+
+
+def cleaned(batch: pa.RecordBatch, repeats: paragraphs.Repeats, tally: Tally) -> Iterator[Document]:
+    """Documents (doc_id, text, meta) without their repeated lines; meta says how many there were (as CCNet's does)."""
+    rows = batch.to_pylist()
+    for row, stay in zip(rows, repeats.stay(batch), strict=True):
+        lines = row["text"].split("\n")
+        kept = list(compress(lines, stay))
+        before = {"original_nlines": len(lines), "original_length": len(row["text"])}
+        if not kept:
+            tally.drop(row["doc_id"], Reason.NO_PARAGRAPH_LEFT, **before)
+            continue
+        tally.keep()
+        text = "\n".join(kept)
+        meta = {**orjson.loads(row["meta"]), **before, "nlines": len(kept), "length": len(text)}
+        yield Document(row["doc_id"], text, meta)
 
 
 def _raw_file(build: Build, found: dict[str, Any]) -> RawFile:
@@ -191,6 +260,14 @@ class LedgerWriter:
         self._raw: Any = None
         self._offset = 0
 
+    def copy(self, store: Store, record: PartRecord) -> None:
+        """All that another part's ledger holds."""
+        for batch in read_batches(store, next(key for key in record.outputs if "/ledger/" in key)):
+            for row in batch.to_pylist():
+                self._table.add(tuple(row.values()))
+        for key in (key for key in record.outputs if "/quarantine/" in key):
+            self._offset += self._quarantine().write(store.read(key))
+
     def drain(self, tally: Tally) -> None:
         """Write the rows that the tally holds."""
         for row in tally.rows:
@@ -202,10 +279,13 @@ class LedgerWriter:
     def _keep_raw(self, row: LedgerRow) -> dict[str, int]:
         if not row.raw:
             return {}
-        self._raw = self._raw or open(self._outputs.file(".bin", "quarantine/"), "wb")  # noqa: SIM115 (closed in __exit__)
         where = {"raw_offset": self._offset, "raw_bytes": len(row.raw)}
-        self._offset += self._raw.write(row.raw)
+        self._offset += self._quarantine().write(row.raw)
         return where
+
+    def _quarantine(self) -> BinaryIO:
+        self._raw = self._raw or open(self._outputs.file(".bin", "quarantine/"), "wb")  # noqa: SIM115 (closed in __exit__)
+        return self._raw
 
     def __enter__(self) -> "LedgerWriter":
         return self
@@ -236,4 +316,5 @@ def _worst(counts: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 INPUTS = Step("inputs", plan_inputs, identify, scratch=True)
+EXTRACTED = Step("extracted", plan_extracted, read_part, check_bad_fraction, scratch=True)
 DOCUMENTS = Step("documents", plan_documents, build_documents, check_bad_fraction)

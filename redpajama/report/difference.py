@@ -13,7 +13,12 @@ Piece = tuple[str, str]  # ("=" both have it | "-" the first | "+" the second, w
 
 
 def word_difference(one: str, other: str) -> list[Piece]:
-    """Two texts -> what only one of them has, with a few words around it; CUT stands for what is left out."""
+    """Two texts -> what only one of them has, with a few words around it; CUT stands for what is left out.
+
+    Texts that differ in white space alone differ in nothing.
+    """
+    if one.split() == other.split():
+        return []
     pieces, size = [], 0
     for piece in _with_context(_compare(one.split(), other.split())):
         room = MAX_CHARS - size

@@ -11,7 +11,7 @@ from redpajama.report.funnel import parse_build
 from redpajama.stages import balance
 
 READ_BYTES = 1 << 20
-SCRATCH = re.compile(r".+-split|star-\d+-(large|small)|components")  # stages whose files serve one build
+SCRATCH = re.compile(r".+-split|extracted|star-\d+-(large|small)|components")  # stages whose files serve one build
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Findings:
     bytes: int
     problems: list[str]  # broken promises
     strangers: list[str]  # files that no build names
-    scratch: list[str]  # partition files of finished regroups: a later build may use them again
+    scratch: list[str]  # partition files and texts before line dedup: a later build may use them again
 
 
 def verify(store: Store, names: list[str], contents: bool = True) -> Findings:
