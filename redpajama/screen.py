@@ -66,7 +66,8 @@ def show_plan(manifest: Manifest, listed: list[dict[str, Any]], store: Store, as
             out.print(line, soft_wrap=True)
     for source in manifest.source:
         if source.substrings:
-            out.print(f"substrings  {source.name}: {_substrings_memory(store, manifest.name, source.name)}", soft_wrap=True)
+            memory = _substrings_memory(store, manifest.name, source.name)
+            out.print(f"substrings  {source.name}: {memory}", soft_wrap=True)
     if store.exists(f"builds/{manifest.name}.json"):
         out.print(f"{store.url} holds a finished build '{manifest.name}': what did not change is kept.")
     return 0
