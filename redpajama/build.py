@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from redpajama import io, workers
+from redpajama import dumps, io, workers
 from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
 from redpajama.dedup import exact, minhash, near, paragraphs, policy, star, substrings, survivors
 from redpajama.hashing import canonical_json, sha256_of
@@ -18,6 +18,7 @@ from redpajama.quality import judge, rules, signals
 from redpajama.stages import Build, Job, Regroup, Step
 from redpajama.tokenize import encode, shards, tokenizer
 
+Lost = list[tuple[str, io.Unavailable]]  # what was asked for, and why it is not to be had
 UNTIL = ("documents", "dedup", "mixture", "tokens")
 
 
@@ -73,6 +74,24 @@ def check(manifest: Manifest, path: str) -> None:
     _check_near(manifest, path)
 
 
+def complete(manifest: Manifest) -> Manifest:
+    """The manifest with the quality rules that options bring along, under those of its own `[source.quality]`.
+
+    Raises:
+        ManifestError: together, they would keep nothing.
+    """
+    sources = []
+    for number, source in enumerate(manifest.source, 1):
+        module = pipeline(source.pipeline)
+        brought = getattr(module, "quality_rules", lambda options: {})(module.Options(**source.options))
+        try:
+            rules.parse(brought | source.quality)
+        except ValueError as error:
+            raise ManifestError(f"source[{number}]: {error}") from None
+        sources.append(source.model_copy(update={"quality": brought | source.quality}))
+    return manifest.model_copy(update={"source": sources})
+
+
 def _check_near(manifest: Manifest, path: str) -> None:
     try:
         if manifest.dedup.near is not None:
@@ -89,34 +108,58 @@ def _check_source(source: Source) -> None:
     module = pipeline(source.pipeline)
     module.Options(**source.options)
     rules.parse(source.quality)
+    if source.dump and source.pipeline != "common_crawl":
+        raise ValueError(f"dump: a dump of CommonCrawl goes with pipeline = 'common_crawl', not '{source.pipeline}'")
     if refusal := getattr(module, "check_inputs", lambda urls: None)(source.inputs):
         raise ValueError(refusal)
 
 
-def list_inputs(manifest: Manifest, path: str, mirrors: dict[str, str]) -> list[dict[str, Any]]:
-    """Every raw file of the manifest: source, url, path, bytes, etag, tree, and the SHA-256 it must have ("" = any).
+def list_inputs(
+    manifest: Manifest, path: str, mirrors: dict[str, str], unavailable: list[dict[str, str]] | None = None
+) -> list[dict[str, Any]]:
+    """Every raw file of the manifest: source, the fields of `io.Listed`, and the SHA-256 it must have ("" = any).
+
+    Args:
+        unavailable: if given, what is not to be had is put there: source, input, state, and what the host said.
 
     Raises:
         ManifestError: a pattern matches nothing, an expected SHA-256 names no file, or the tokenizer is none.
     """
     listed = []
     for number, source in enumerate(manifest.source, 1):
+        lost: Lost | None = None if unavailable is None else []
         try:
-            files = io.expand(source.inputs, mirrors, manifest.folder)
+            files = _files_of(source, manifest, mirrors, lost)
         except io.InputError as error:
-            raise ManifestError(f"{path}: source[{number}].inputs: {error}") from None
-        if unknown := sorted(source.sha256.keys() - {file.url for file in files}):
+            raise ManifestError(f"{path}: source[{number}].{'dump' if source.dump else 'inputs'}: {error}") from None
+        unknown = sorted(source.sha256.keys() - {file.url for file in files})
+        if unknown and not lost:
             raise ManifestError(f"{path}: source[{number}].sha256: no input is called '{unknown[0]}'")
         listed += [_entry(source.name, file, source.sha256.get(file.url, "")) for file in files]
+        _note(source.name, lost, unavailable)
     for name, key, url in side_files(manifest):
+        lost = None if unavailable is None else []
         try:
-            files = io.expand([url], mirrors, manifest.folder)
-            if name == tokenizer.INPUT and not io.scheme_of(files[0].path):  # here, so it can be looked at now
+            files = io.expand([url], mirrors, manifest.folder, unavailable=lost)
+            if name == tokenizer.INPUT and files and not io.scheme_of(files[0].path):  # here: it can be looked at now
                 encode.load(files[0].path, manifest.tokenizer.end_of_document)
         except (io.InputError, encode.TokenizerError) as error:
             raise ManifestError(f"{path}: {key}: {error}") from None
         listed += [_entry(name, file, "") for file in files]
+        _note(name, lost, unavailable)
     return listed
+
+
+def _files_of(source: Source, manifest: Manifest, mirrors: dict[str, str], lost: Lost | None) -> list[io.Listed]:
+    if source.dump:
+        return dumps.expand(source.dump, manifest.seed, mirrors, manifest.folder, lost)
+    pays = source.requester_pays
+    return io.expand(source.inputs, mirrors, manifest.folder, requester_pays=pays, unavailable=lost)
+
+
+def _note(source: str, lost: Lost | None, unavailable: list[dict[str, str]] | None) -> None:
+    for name, error in lost or []:
+        unavailable.append({"source": source, "input": name, "state": error.state, "said": str(error)})
 
 
 def side_files(manifest: Manifest) -> Iterator[tuple[str, str, str]]:

@@ -51,13 +51,13 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
-def _prepare(manifest_path: str, mirror: list[str] | None) -> tuple[Any, list[dict[str, Any]]]:
-    """Everything that can be wrong before any work starts."""
+def _load(manifest_path: str) -> Any:
+    """The manifest, with everything that can be wrong in it checked."""
     from redpajama import build, manifest
 
     model = manifest.load(manifest_path)
     build.check(model, manifest_path)
-    return model, build.list_inputs(model, manifest_path, _mirrors(mirror))
+    return build.complete(model)
 
 
 def _mirrors(mirror: list[str] | None) -> dict[str, str]:
@@ -70,9 +70,19 @@ def _mirrors(mirror: list[str] | None) -> dict[str, str]:
 @app.command()
 def plan(manifest: ManifestArgument, out: OutOption, mirror: MirrorOption = None, as_json: JsonOption = False) -> int:
     """What would run, with sizes, and all errors; nothing is written."""
-    from redpajama import screen
-    model, listed = _prepare(manifest, mirror)
-    return screen.show_plan(model, listed, Store(out), as_json)
+    from redpajama import build, screen
+
+    model, lost = _load(manifest), []
+    listed = build.list_inputs(model, manifest, _mirrors(mirror), lost)
+    return screen.show_plan(model, listed, lost, Store(out), as_json)
+
+
+@app.command()
+def doctor(manifest: ManifestArgument, mirror: MirrorOption = None, as_json: JsonOption = False) -> int:
+    """Ask each host whether its inputs are still there; status 1 if one is dead."""
+    from redpajama import doctor, screen
+
+    return screen.show_doctor(doctor.examine(_load(manifest), manifest, _mirrors(mirror)), as_json)
 
 
 @app.command()
@@ -88,13 +98,14 @@ def build(
     as_json: JsonOption = False,
 ) -> int:
     """Do it, or go on where an earlier build was stopped."""
-    from redpajama import drive
+    from redpajama import build, drive
 
     _one_of("--until", until, ("documents", "dedup", "mixture", "tokens"))
     _one_of("--regroup", regroup, ("files", "beam"))
     if workers != "auto" and not (workers.isdecimal() and int(workers) > 0):
         raise UserError(f"--workers {workers}: give a number of processes, or auto")
-    model, listed = _prepare(manifest, mirror)
+    model = _load(manifest)
+    listed = build.list_inputs(model, manifest, _mirrors(mirror))
     wish = drive.Wish(out, until, workers, list(beam_options or []), regroup == "beam", rehash, as_json)
     return drive.drive(model, listed, wish)
 

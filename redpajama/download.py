@@ -1,7 +1,8 @@
 """Download one file over http(s), resumable and checked; wait when the server asks for it.
 
 A download goes to `<name>.part` beside its target and is renamed when it is whole; `<name>.json` remembers which
-version of the file the part belongs to, so that a later run goes on where an earlier one was killed.
+version of the file the part belongs to, so that a later run goes on where an earlier one was killed. How many requests
+a host gets at once, and its wish to be left alone, are shared by all processes of the machine (redpajama/hosts.py).
 """
 
 import contextlib
@@ -11,13 +12,17 @@ import http.client
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
+
+from redpajama import hosts
 
 if TYPE_CHECKING:  # slow to import, and not needed by `redpajama --help`
-    from requests import Response
+    from requests import Response, Session
 
 MAX_TRIES = 8  # of a download, without a byte of progress
 MAX_LOOK_UPS = 4  # a user waits for them
@@ -26,19 +31,69 @@ MAX_DELAY_SECONDS = 300.0
 TIMEOUT_SECONDS = (20, 120)  # to connect, between two reads
 CHUNK_BYTES = 1 << 20
 RETRIED = {408, 425, 429, 500, 502, 503, 504}  # HTTP status
+THROTTLED = {429, 503}  # the host has too much to do: nobody asks it for a while
 Result = TypeVar("Result")
+_local = threading.local()
 
 
 class InputError(ValueError):
     """An input that the manifest names cannot be had: one line that says which, and what would be right."""
 
 
+class State(StrEnum):
+    """What a host says of an input; the values are words of `doctor`'s report."""
+
+    OK = "ok"
+    MOVED = "moved"  # it is there, at another host
+    DEAD = "dead"
+    FORBIDDEN = "forbidden"
+    REQUESTER_PAYS = "requester-pays"
+    NO_ANSWER = "no answer"
+
+
+class Unavailable(InputError):
+    """What the manifest names is not to be had, through no fault of the manifest's form."""
+
+    def __init__(self, message: str, state: State):
+        super().__init__(message)
+        self.state = state
+
+
+class NoAnswer(Unavailable):
+    """A host that may be well again tomorrow: it did not answer, or only with errors of its own."""
+
+    def __init__(self, message: str):
+        super().__init__(message, State.NO_ANSWER)
+
+
 class Again(Exception):
     """This try failed; another may do better, after `delay` seconds (None: the usual)."""
 
-    def __init__(self, why: str, delay: float | None = None):
+    def __init__(self, why: str, delay: float | None = None, throttled: bool = False):
         super().__init__(why)
         self.delay = delay
+        self.throttled = throttled
+
+
+class Answer(NamedTuple):
+    """What a server says of a file without sending it."""
+
+    status: int  # HTTP
+    reason: str
+    bytes: int  # 0 where it does not say
+    version: str  # ETag, or Last-Modified, or ""
+    url: str  # where the file is, after redirects
+
+    @property
+    def state(self) -> State:
+        """What the status means."""
+        return _state_of(self.status)
+
+
+def _state_of(status: int) -> State:
+    if status in (200, 206):
+        return State.OK
+    return State.DEAD if status in (404, 410) else State.FORBIDDEN
 
 
 def look_up(url: str) -> tuple[int, str]:
@@ -47,15 +102,50 @@ def look_up(url: str) -> tuple[int, str]:
     Raises:
         InputError: the server refuses, or does not answer after MAX_LOOK_UPS tries.
     """
-    return retrying(url, lambda: _look_up("HEAD", url), MAX_LOOK_UPS)
+    answer = ask(url)
+    if answer.state is not State.OK:
+        raise Unavailable(f"{url}: HTTP {answer.status} {answer.reason}", answer.state)
+    return answer.bytes, answer.version
 
 
-def _look_up(method: str, url: str) -> tuple[int, str]:
-    with _request(method, url, {}) as response:
-        if method == "HEAD" and response.status_code in (403, 405, 501):  # no HEAD here: the headers of a GET will do
-            return _look_up("GET", url)
+def ask(url: str, token: str = "") -> Answer:
+    """The server's final answer to a HEAD request, a refusal too; redirects are followed. `token` as in `download`.
+
+    Raises:
+        NoAnswer: there is none after MAX_LOOK_UPS tries.
+    """
+    return retrying(url, lambda: _ask("HEAD", url, token), MAX_LOOK_UPS)
+
+
+def _ask(method: str, url: str, token: str) -> Answer:
+    with _request(method, url, {}, token, hosts.QUESTION) as response:
+        if method == "GET" or response.status_code not in (403, 405, 501):
+            _check_health(response)
+            size = int(response.headers.get("Content-Length", 0)) if response.ok else 0
+            return Answer(response.status_code, response.reason, size, _version(response), response.url)
+    return _ask("GET", url, token)  # no HEAD here: the headers of a GET will do
+
+
+def read(url: str, max_bytes: int) -> bytes:
+    """The bytes of a small file: a list of other files, say.
+
+    Raises:
+        InputError: refused, larger than `max_bytes`, or not to be had in MAX_LOOK_UPS tries.
+    """
+    return retrying(url, lambda: _read(url, max_bytes), MAX_LOOK_UPS)
+
+
+def _read(url: str, max_bytes: int) -> bytes:
+    data = bytearray()
+    with _request("GET", url, {}) as response:
         _check_status(response, url)
-        return int(response.headers.get("Content-Length", 0)), _version(response)
+        for chunk in _body(response):
+            data += chunk
+            if len(data) > max_bytes:
+                raise InputError(f"{url}: has more than {max_bytes:,} bytes")
+        if len(data) < int(response.headers.get("Content-Length", 0)):
+            raise Again(f"{len(data)} bytes of {response.headers['Content-Length']}")
+    return bytes(data)
 
 
 def download(url: str, target: Path, size: int = 0, etag: str = "", token: str = "") -> bool:
@@ -79,8 +169,27 @@ def download(url: str, target: Path, size: int = 0, etag: str = "", token: str =
     return True
 
 
+def copy(open_source: Callable[[], BinaryIO], url: str, target: Path, size: int, etag: str) -> bool:
+    """Bring an object of a store to `target`, as `download` does; `open_source` opens it, seekable.
+
+    Its library repeats what fails. A copy that was broken off goes on where it ended, if `etag` is still the same.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.with_name(f"{target.name}.lock")):
+        transfer = Transfer(url, target, size, etag, "")
+        if transfer.is_done():
+            return False
+        target.unlink(missing_ok=True)
+        transfer.append_from(open_source)
+        transfer.finish()
+    return True
+
+
 def retrying(url: str, attempt: Callable[[], Result], max_tries: int, progress: Callable[[], int] = int) -> Result:
-    """The result of `attempt`, repeated while it raises Again; only tries without progress are numbered."""
+    """The result of `attempt`, repeated while it raises Again; only tries without progress are numbered.
+
+    What the host asks for is a pause for all, and the next attempt waits for its end; else this process alone waits.
+    """
     failures, best = 0, progress()
     while True:
         try:
@@ -90,9 +199,13 @@ def retrying(url: str, attempt: Callable[[], Result], max_tries: int, progress: 
                 failures, best = 0, progress()
             failures += 1
             if failures >= max_tries:
-                raise InputError(f"{url}: given up after {max_tries} tries: {again}") from None
+                raise NoAnswer(f"{url}: given up after {max_tries} tries: {again}") from None
             usual = FIRST_DELAY_SECONDS * 2 ** (failures - 1)
-            time.sleep(min(usual if again.delay is None else again.delay, MAX_DELAY_SECONDS))
+            delay = min(usual if again.delay is None else again.delay, MAX_DELAY_SECONDS)
+            if again.throttled:
+                hosts.pause(url, delay)
+            else:
+                time.sleep(delay)
 
 
 class Transfer:
@@ -138,6 +251,18 @@ class Transfer:
             self._append(response, offset)
         if self.offset() < (total or self.size):
             raise Again(f"{self.offset()} of {total or self.size} bytes")
+
+    def append_from(self, open_source: Callable[[], BinaryIO]) -> None:
+        """Read what the part lacks from an object that has the version listed."""
+        offset = self.offset()
+        if not offset:
+            self._write_state({"listed": self.etag, "bytes": self.size})
+        with open_source() as source, open(self.part, "ab") as file:
+            source.seek(offset)
+            while chunk := source.read(CHUNK_BYTES):
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
 
     def finish(self) -> None:
         """Check the size and give the file its name."""
@@ -188,8 +313,19 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _request(method: str, url: str, headers: dict[str, str], token: str = "") -> "Response":
-    """A response whose body is not read yet. `requests` drops the token when a redirect leaves the host."""
+@contextlib.contextmanager
+def _request(
+    method: str, url: str, headers: dict[str, str], token: str = "", kind: str = hosts.TRANSFER
+) -> Iterator["Response"]:
+    """A response whose body is not read yet; the request has its place at the host until the response is closed.
+
+    A redirect needs no place of its own. `requests` drops the token when one leaves the host.
+    """
+    with hosts.place(url, kind), _send(method, url, headers, token) as response:
+        yield response
+
+
+def _send(method: str, url: str, headers: dict[str, str], token: str) -> "Response":
     import requests
 
     def authorise(request: Any) -> Any:
@@ -200,7 +336,7 @@ def _request(method: str, url: str, headers: dict[str, str], token: str = "") ->
     sent = {"User-Agent": "redpajama", "Accept-Encoding": "identity", **headers}  # bytes as they are stored
     auth = authorise if token else None
     try:
-        return requests.request(
+        return _session().request(
             method, url, headers=sent, auth=auth, timeout=TIMEOUT_SECONDS, stream=True, allow_redirects=True
         )
     except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
@@ -209,11 +345,27 @@ def _request(method: str, url: str, headers: dict[str, str], token: str = "") ->
         raise Again(_cause(error)) from None
 
 
+def _session() -> "Session":
+    """This thread's connections, kept open between requests."""
+    import requests
+
+    if not hasattr(_local, "session"):
+        _local.session = requests.Session()
+    return _local.session
+
+
 def _check_status(response: "Response", url: str) -> None:
+    _check_health(response)
+    state = _state_of(response.status_code)
+    if state is not State.OK:
+        raise Unavailable(f"{url}: HTTP {response.status_code} {response.reason}", state)
+
+
+def _check_health(response: "Response") -> None:
+    """Another try is due where the server is not well."""
     if response.status_code in RETRIED:
-        raise Again(f"HTTP {response.status_code}", _retry_after(response.headers.get("Retry-After", "")))
-    if response.status_code not in (200, 206):
-        raise InputError(f"{url}: HTTP {response.status_code} {response.reason}")
+        delay = _retry_after(response.headers.get("Retry-After", ""))
+        raise Again(f"HTTP {response.status_code}", delay, response.status_code in THROTTLED)
 
 
 def _retry_after(value: str) -> float | None:
@@ -231,11 +383,12 @@ def _version(response: "Response") -> str:
 
 
 def _body(response: "Response") -> Iterator[bytes]:
-    """The body as it was sent; a cut is Again."""
+    """The body as it was sent, each piece as it arrives: a cut, which is Again, loses nothing that came before it."""
     import urllib3
 
     try:
-        yield from response.raw.stream(CHUNK_BYTES, decode_content=False)
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
+            yield chunk
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
         raise Again(_cause(error)) from None
 

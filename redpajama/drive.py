@@ -43,7 +43,7 @@ def drive(manifest: Manifest, listed: list[dict[str, Any]], wish: Wish) -> int:
     logging.getLogger().setLevel(logging.ERROR)  # Beam warns of cloud packages that are not needed
     from redpajama import beam
 
-    count = worker_count(wish.workers, sum(file["bytes"] for file in listed))
+    count = worker_count(wish.workers, sum(file["bytes"] or file["about_bytes"] for file in listed))
     arguments = beam.beam_arguments(count, wish.beam_options)
     guard = Guard(build.flow(manifest, wish.until), quiet=wish.as_json)
     started = time.monotonic()

@@ -1,9 +1,9 @@
 """Open anything: local paths, http(s)://, gs://, s3://, hf://; globs, trees, checksums, mirrors.
 
 `expand` turns a manifest's patterns into `Listed` files; `fetch` turns each of them into a `RawFile` whose bytes can
-be read here. Object stores are read in place; http(s) and the Hugging Face hub are downloaded first.
-Credentials and options are the libraries' own: AWS_* and FSSPEC_S3_* for s3fs, Google's defaults for gcsfs,
-HF_TOKEN and HF_ENDPOINT for the hub, proxies from the environment.
+be read here. Object stores are read in place; http(s) and the Hugging Face hub are downloaded first, and so is what an
+S3 bucket bills its readers for: the egress is paid once. Credentials and options are the libraries' own: AWS_* and
+FSSPEC_S3_* for s3fs, Google's defaults for gcsfs, HF_TOKEN and HF_ENDPOINT for the hub, proxies from the environment.
 """
 
 import functools
@@ -22,10 +22,11 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from redpajama import hashing
-from redpajama.download import InputError, download, look_up
+from redpajama.download import InputError, State, Unavailable, copy, download, look_up
 
 READ_BYTES = 1 << 20
 PARALLEL_LISTINGS = 8  # requests under way while inputs are listed
+REQUESTER_PAYS = ("arxiv",)  # buckets of S3 that are known to bill whoever reads them
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -58,6 +59,13 @@ class Listed:
     bytes: int  # 0 where a web server does not say
     etag: str  # another one when the content is another: ETag, Last-Modified, blob id or mtime_ns
     tree: str = ""  # URL of the directory that the manifest names, "" of a single file
+    about_bytes: int = 0  # where `bytes` is 0: reckoned from others of its kind
+    requester_pays: bool = False  # S3 bills the egress to whoever reads it
+
+    @property
+    def is_downloaded(self) -> bool:
+        """Are its bytes brought here before they are read?"""
+        return scheme_of(self.path) in ("http", "https", "hf") or self.requester_pays
 
 
 def open_raw(path: str) -> BinaryIO:
@@ -79,12 +87,13 @@ def scheme_of(url: str) -> str:
     return match[1].lower() if match else ""
 
 
-def filesystem(scheme: str) -> Any:
+def filesystem(scheme: str, requester_pays: bool = False) -> Any:
     """fsspec's file system, which asks the store each time: no listing is remembered."""
     import fsspec
 
+    options = {"requester_pays": True} if requester_pays else {}
     try:
-        return fsspec.filesystem(scheme, use_listings_cache=False)
+        return fsspec.filesystem(scheme, use_listings_cache=False, **options)
     except ImportError:
         extra = {"gs": "gcs"}.get(scheme, scheme)
         raise InputError(f"{scheme}:// needs an extra: pip install 'redpajama[{extra}]'") from None
@@ -93,31 +102,63 @@ def filesystem(scheme: str) -> Any:
 # --- list
 
 
-def expand(patterns: Iterable[str], mirrors: dict[str, str], base: str | Path) -> list[Listed]:
+def expand(
+    patterns: Iterable[str],
+    mirrors: dict[str, str],
+    base: str | Path,
+    *,
+    requester_pays: bool = False,
+    unavailable: list[tuple[str, Unavailable]] | None = None,
+) -> list[Listed]:
     """Every file that the patterns match, sorted by URL, each once, whatever the patterns' order.
 
     Args:
         patterns: paths relative to `base`, or URLs, with `*`, `?`, `[...]` and `**`. One that ends in `/` is a
             directory: all regular files beneath it, without `.git` and symbolic links.
         mirrors: URL prefix -> local directory that is read instead; URLs stay as the manifest has them.
+        requester_pays: read S3 buckets that bill their readers.
+        unavailable: if given, patterns that are not to be had are put there, and the others are listed.
 
     Raises:
         InputError: a pattern matches nothing, has an unknown scheme, or needs a missing extra.
     """
+
+    def try_one(pattern: str) -> list[Listed] | Unavailable:
+        try:
+            return matches_of(pattern, mirrors, Path(base), requester_pays)
+        except Unavailable as error:
+            return error
+
     found: dict[str, Listed] = {}
     wanted = sorted(set(patterns))
     with ThreadPoolExecutor(PARALLEL_LISTINGS) as pool:
-        listings = pool.map(lambda pattern: list(list_files(pattern, mirrors, Path(base))), wanted)
-        matched = list(zip(wanted, listings, strict=True))
+        matched = list(zip(wanted, pool.map(try_one, wanted), strict=True))
     for pattern, matches in matched:
-        if not matches:
-            raise InputError(f"'{pattern}' matches no file{_hint(pattern, mirrors, Path(base))}")
-        for listed in matches:
-            found.setdefault(listed.url, listed)
+        if not isinstance(matches, Unavailable):
+            found.update((listed.url, listed) for listed in matches if listed.url not in found)
+        elif unavailable is None:
+            raise matches
+        else:
+            unavailable.append((pattern, matches))
     return [found[url] for url in sorted(found)]
 
 
-def list_files(pattern: str, mirrors: dict[str, str], base: Path) -> Iterable[Listed]:
+def matches_of(pattern: str, mirrors: dict[str, str], base: Path, requester_pays: bool = False) -> list[Listed]:
+    """The files of one pattern, in no promised order; at least one.
+
+    Raises:
+        Unavailable: nothing is there, or it is not to be had.
+        InputError: the pattern cannot be right; among them a local one that matches nothing.
+    """
+    if found := list(list_files(pattern, mirrors, base, requester_pays)):
+        return found
+    message = f"'{pattern}' matches no file{_hint(pattern, mirrors, base)}"
+    if scheme_of(pattern) and not mirror_of(pattern, mirrors):
+        raise Unavailable(message, State.DEAD)
+    raise InputError(message)
+
+
+def list_files(pattern: str, mirrors: dict[str, str], base: Path, requester_pays: bool = False) -> Iterable[Listed]:
     """The files of one pattern, in no promised order."""
     scheme = scheme_of(pattern)
     if prefix := mirror_of(pattern, mirrors):
@@ -125,7 +166,7 @@ def list_files(pattern: str, mirrors: dict[str, str], base: Path) -> Iterable[Li
     if not scheme:
         return list_local(pattern, base)
     if scheme in ("s3", "gs"):
-        return list_store(pattern, scheme)
+        return list_store(pattern, scheme, requester_pays)
     if scheme == "hf":
         return list_hub(pattern)
     if scheme in ("http", "https"):
@@ -190,9 +231,13 @@ def _listed(url: str, path: str, tree: str = "") -> Listed:
     return Listed(url, path, found.st_size, str(found.st_mtime_ns), tree)
 
 
-def list_store(pattern: str, scheme: str) -> Iterator[Listed]:
+def list_store(pattern: str, scheme: str, requester_pays: bool = False) -> Iterator[Listed]:
     """Objects of S3 or Google Cloud Storage."""
-    store = filesystem(scheme)
+    bucket = pattern.split("/")[2]
+    pays = scheme == "s3" and (requester_pays or _pays_by_environment())
+    if scheme == "s3" and bucket in REQUESTER_PAYS and not pays:
+        raise _reader_pays(pattern)
+    store = filesystem(scheme, pays)
     try:
         if pattern.endswith("/"):
             for folder in _store_matches(store, pattern.rstrip("/"), "directory"):
@@ -200,12 +245,42 @@ def list_store(pattern: str, scheme: str) -> Iterator[Listed]:
                 for path, info in store.find(folder, detail=True).items():
                     is_file = info["type"] == "file" and not path.endswith("/")  # as some tools mark a folder
                     if is_file and ".git" not in path.split("/"):
-                        yield _stored(scheme, path, info, tree)
+                        yield _stored(scheme, path, info, pays, tree)
         else:
             for path, info in _store_matches(store, pattern, "file").items():
-                yield _stored(scheme, path, info)
+                yield _stored(scheme, path, info, pays)
     except _store_errors(scheme) as error:
-        raise InputError(f"'{pattern}': {type(error).__name__}: {_one_line(error)}") from None
+        if scheme == "s3" and not pays and "x-amz-request-payer" in _headers_of(error):
+            raise _reader_pays(pattern) from None
+        raise Unavailable(f"'{pattern}': {type(error).__name__}: {_one_line(error)}", _store_state(error)) from None
+
+
+def _pays_by_environment() -> bool:
+    """FSSPEC_S3_REQUESTER_PAYS, or fsspec's own configuration, accepts the cost for all buckets."""
+    import fsspec.config
+
+    return bool(fsspec.config.conf.get("s3", {}).get("requester_pays"))
+
+
+def _reader_pays(pattern: str) -> Unavailable:
+    why = "whoever reads this bucket pays Amazon for the egress"
+    wanted = "requester_pays = true in [[source]] accepts that, for your AWS credentials"
+    return Unavailable(f"'{pattern}': {why}; {wanted}", State.REQUESTER_PAYS)
+
+
+def _headers_of(error: BaseException) -> dict[str, str]:
+    """The headers of S3's answer, as far as s3fs passes them on."""
+    while error and not hasattr(error, "response"):
+        error = error.__cause__
+    return error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}) if error else {}
+
+
+def _store_state(error: Exception) -> State:
+    """What a store's refusal means."""
+    if isinstance(error, FileNotFoundError):
+        return State.DEAD
+    refused = isinstance(error, PermissionError) or "Credential" in type(error).__name__
+    return State.FORBIDDEN if refused or getattr(error, "code", 0) in (401, 403) else State.NO_ANSWER
 
 
 def _store_matches(store: Any, pattern: str, kind: str) -> dict[str, Any]:
@@ -217,10 +292,10 @@ def _store_matches(store: Any, pattern: str, kind: str) -> dict[str, Any]:
     return {path: info for path, info in found.items() if info["type"] == kind}
 
 
-def _stored(scheme: str, path: str, info: dict[str, Any], tree: str = "") -> Listed:
+def _stored(scheme: str, path: str, info: dict[str, Any], pays: bool, tree: str = "") -> Listed:
     url = f"{scheme}://{path}"
     etag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("updated")
-    return Listed(url, url, info["size"], str(etag or "").strip('"'), tree)
+    return Listed(url, url, info["size"], str(etag or "").strip('"'), tree, requester_pays=pays)
 
 
 def _store_errors(scheme: str) -> tuple[type[Exception], ...]:
@@ -236,10 +311,15 @@ def _store_errors(scheme: str) -> tuple[type[Exception], ...]:
 
 def list_web(url: str) -> Iterator[Listed]:
     """One file of a web server, which has no listing."""
-    if "*" in url or url.endswith("/"):
-        raise InputError(f"'{url}': the web has no listing; name each file, or read a copy with --mirror PREFIX=DIR")
+    check_web(url)
     size, etag = look_up(url)
     yield Listed(url, url, size, etag)
+
+
+def check_web(url: str) -> None:
+    """Raises InputError where the URL asks a web server for more than one file."""
+    if "*" in url or url.endswith("/"):
+        raise InputError(f"'{url}': the web has no listing; name each file, or read a copy with --mirror PREFIX=DIR")
 
 
 # --- the Hugging Face hub
@@ -276,6 +356,13 @@ def hub_endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
+def hub_address(path: str) -> tuple[str, str]:
+    """(web address, the user's token or "") of a file of the hub."""
+    from huggingface_hub import get_token
+
+    return HubPath.parse(path).web, get_token() or ""
+
+
 @functools.cache
 def _commit(endpoint: str, repo: str, kind: str, revision: str) -> str:
     """The hash of a revision, asked once in a run: all patterns of a repository see the same files."""
@@ -304,7 +391,19 @@ def list_hub(pattern: str) -> Iterator[Listed]:
     except errors.EntryNotFoundError:
         return
     except (errors.HTTPError, errors.HFValidationError, OSError) as error:
-        raise InputError(f"'{pattern}': {_one_line(error)}") from None
+        raise Unavailable(f"'{pattern}': {_one_line(error)}", _hub_state(error)) from None
+
+
+def _hub_state(error: Exception) -> State:
+    """What the hub's refusal means. It says "not found" too of a private repository."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return State.FORBIDDEN
+    if isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
+        return State.DEAD
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return State.FORBIDDEN if status in (401, 403) else State.NO_ANSWER
 
 
 def _hub_matches(api: Any, where: dict[str, str], pattern: str) -> Iterator[tuple[Any, str]]:
@@ -357,16 +456,17 @@ def fetch(listed: Listed, cache_dir: str | Path, sha256: str = "") -> RawFile:
 
 def _bring(listed: Listed, cache_dir: Path) -> str:
     """Where the bytes can be read: in place, or in the cache after a download."""
-    scheme, url, token = scheme_of(listed.path), listed.path, ""
-    if scheme == "hf":
-        from huggingface_hub import get_token
-
-        url, token = HubPath.parse(listed.path).web, get_token() or ""
-    elif scheme not in ("http", "https"):
+    if not listed.is_downloaded:
         return listed.path
+    scheme = scheme_of(listed.path)
+    url, token = hub_address(listed.path) if scheme == "hf" else (listed.path, "")
     name = urlsplit(url).path.rsplit("/", 1)[-1].strip(".")[-200:]  # quoted, so never a path
     target = cache_dir / hashing.short_id(listed.path) / (name or "file")
-    download(url, target, listed.bytes, listed.etag, token)
+    if scheme in ("s3", "gs"):
+        store = filesystem(scheme, listed.requester_pays)
+        copy(lambda: store.open(listed.path, "rb"), listed.path, target, listed.bytes, listed.etag)
+    else:
+        download(url, target, listed.bytes, listed.etag, token)
     return str(target)
 
 

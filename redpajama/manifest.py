@@ -81,12 +81,40 @@ class Paragraphs(Table):
         return self.keep or {"ccnet": "none", "c4": "first"}[self.rule]
 
 
+class Dump(Table):
+    """`[[source.dump]]`: files of one CommonCrawl dump, from its list of paths, instead of `inputs`."""
+
+    id: str = Field(pattern=r"^CC-MAIN-\d{4}-\d{2}$")
+    kind: Literal["wet", "warc"] = "wet"
+    shards: str = ""  # places in the list of paths, from 0: "0-99,500"; none: all
+    sample: float | None = Field(default=None, gt=0, le=1)  # of the files, drawn by hash of the seed and the path
+    root: str = Field(default="https://data.commoncrawl.org/", pattern="/$")
+
+    @property
+    def ranges(self) -> list[range]:
+        """The places that `shards` names."""
+        pairs = [part.strip().partition("-") for part in self.shards.split(",")] if self.shards else []
+        return [range(int(first), int(last or first) + 1) for first, _, last in pairs]
+
+    @model_validator(mode="after")
+    def _asks_for_one_thing(self) -> "Dump":
+        if self.shards and self.sample is not None:
+            raise ValueError("give either shards or sample, and not both")
+        if self.shards and not re.fullmatch(r"(\d+(-\d+)?)(\s*,\s*\d+(-\d+)?)*", self.shards):
+            raise ValueError(f"shards: '{self.shards}' is no list of ranges; write \"0-99\" or \"0-9,20\"")
+        if any(not places for places in self.ranges):
+            raise ValueError(f"shards: '{self.shards}' has a range that ends before it begins")
+        return self
+
+
 class Source(Table):
     """`[[source]]`: raw inputs, the pipeline that reads them, and the rules its documents must pass."""
 
     name: str
     pipeline: str
-    inputs: list[str] = Field(min_length=1)
+    inputs: list[str] = Field(default=[], min_length=1, exclude_if=lambda inputs: not inputs)
+    dump: list[Dump] = Field(default=[], min_length=1, exclude_if=lambda dumps: not dumps)
+    requester_pays: bool = Field(default=False, exclude_if=lambda pays: not pays)  # S3 bills whoever reads: accepted
     sha256: dict[str, Sha256] = {}  # URL -> expected SHA-256 (hex)
     groups: int | None = Field(default=None, ge=1)  # files below 16 MB are grouped by name into so many parts
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)  # of raw units
@@ -105,6 +133,19 @@ class Source(Table):
         if not NAME.fullmatch(name):
             raise ValueError(f"'{name}' is not a name: lower-case letters, digits, _ and -, a letter first")
         return name
+
+    @field_validator("dump", mode="before")
+    @classmethod
+    def _one_table_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _reads_one_thing(self) -> "Source":
+        if self.inputs and self.dump:
+            raise ValueError("give either inputs or dump, and not both")
+        if not self.inputs and not self.dump:
+            raise ValueError("nothing to read: give inputs, or a dump of CommonCrawl")
+        return self
 
 
 class Dedup(Table):

@@ -2,17 +2,24 @@
 
 import json
 import sys
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from redpajama.artifacts import BuildFailed, Store, read_stage
+from redpajama.download import State
+from redpajama.io import Listed
 from redpajama.manifest import Manifest
 from redpajama.report.funnel import DUPLICATES, SourceRow, duplicate_matrix, find_builds, funnel, read_build
+
+if TYPE_CHECKING:
+    from redpajama.doctor import Finding
 
 WIDTH = 120  # where the output is no terminal
 
@@ -32,45 +39,75 @@ def show_json(value: Any) -> None:
 # ---- plan
 
 
-def show_plan(manifest: Manifest, listed: list[dict[str, Any]], store: Store, as_json: bool) -> int:
-    """Every source with its files and bytes, and what is already there."""
-    rows = defaultdict(lambda: {"files": 0, "bytes": 0, "unknown_sizes": 0})
-    for file in listed:
-        row = rows[file["source"]]
-        row["files"] += 1
-        row["bytes"] += file["bytes"]
-        row["unknown_sizes"] += not file["bytes"] and "://" in file["url"]  # the server does not say
+def show_plan(
+    manifest: Manifest, listed: list[dict[str, Any]], lost: list[dict[str, str]], store: Store, as_json: bool
+) -> int:
+    """Every source with its files and bytes, what of them must be fetched, what is gone, and what is already there."""
+    rows = plan_rows(manifest, listed)
     if as_json:
-        found = {"near": _near(manifest)} if manifest.dedup.near is not None else {}
-        show_json({"manifest": manifest.model_dump(mode="json"), "sources": rows, "inputs": listed, **found})
-        return 0
-    table = _table("source", "pipeline", "files", "raw MB", "quality rules", "weight", "max epochs", left=(0, 1, 4))
-    shares = {share.source: share for share in manifest.mixture.slice} if manifest.mixture else {}
-    for source in manifest.source:
-        row, share = rows[source.name], shares.get(source.name)
-        rules = ", ".join(f"{key} {value:g}" for key, value in source.quality.items())
-        size = f"{row['bytes'] / 1e6:,.2f}" + ("+" if row["unknown_sizes"] else "")
-        mixture = (f"{share.weight:g}", f"{share.max_epochs:g}") if share else ("", "")
-        table.add_row(source.name, source.pipeline, f"{row['files']:,}", size, rules, *mixture)
+        manifest_json = manifest.model_dump(mode="json")
+        near = {"near": _near(manifest)} if manifest.dedup.near is not None else {}
+        show_json({"manifest": manifest_json, "sources": rows, "inputs": listed, "unavailable": lost, **near})
+        return 1 if lost else 0
     out = console()
-    out.print(table)
-    total = sum(row["bytes"] for row in rows.values())
+    out.print(_plan_table(manifest, rows))
+    size, fetched, egress = (sum(row[key] for row in rows.values()) for key in ("bytes", "fetch_bytes", "egress_bytes"))
+    sign = _sign(rows.values())
     budget = f", to {manifest.mixture.budget_tokens:,} tokens" if manifest.mixture else ""
     files = sum(row["files"] for row in rows.values())
-    out.print(f"{files:,} files, {total / 1e6:,.2f} MB{budget}; nothing was written.")
-    if manifest.dedup.near is not None:
-        from redpajama.dedup import forecast, minhash
-
-        params = minhash.parse(manifest.dedup.near)
-        for line in forecast.lines(manifest, params, total, _text_bytes(store, manifest.name)):
-            out.print(line, soft_wrap=True)
+    fetch = f", {fetched / 1e6:,.2f} MB of them to fetch" if fetched else ""
+    out.print(f"{files:,} files, {sign}{size / 1e6:,.2f} MB{fetch}{budget}; nothing was written.")
+    if any(row["estimates"] for row in rows.values()):
+        out.print("~ sizes are reckoned: of a dump only a few files are asked.")
+    if egress:
+        out.print(f"{egress / 1e6:,.2f} MB leave buckets whose reader pays: Amazon bills you for the egress.")
+    for each in lost:
+        out.print(f"{each['state']}: {each['source']}: {each['said']}", soft_wrap=True)
+    for line in _near_lines(manifest, store, size):
+        out.print(line, soft_wrap=True)
     for source in manifest.source:
         if source.substrings:
             memory = _substrings_memory(store, manifest.name, source.name)
             out.print(f"substrings  {source.name}: {memory}", soft_wrap=True)
     if store.exists(f"builds/{manifest.name}.json"):
         out.print(f"{store.url} holds a finished build '{manifest.name}': what did not change is kept.")
-    return 0
+    return 1 if lost else 0
+
+
+def plan_rows(manifest: Manifest, listed: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """{source: files, bytes (reckoned where `estimates`), files of unknown size, bytes to fetch, and to pay for}."""
+    keys = ("files", "bytes", "unknown_sizes", "estimates", "fetch_bytes", "egress_bytes")
+    rows = {source.name: dict.fromkeys(keys, 0) for source in manifest.source}
+    for entry in listed:
+        file = Listed(**{field.name: entry[field.name] for field in fields(Listed)})
+        row = rows.setdefault(entry["source"], dict.fromkeys(keys, 0))
+        size = file.bytes or file.about_bytes
+        row["files"] += 1
+        row["bytes"] += size
+        row["unknown_sizes"] += not size and "://" in file.url  # the server does not say
+        row["estimates"] += not file.bytes and file.about_bytes > 0
+        row["fetch_bytes"] += size if file.is_downloaded else 0
+        row["egress_bytes"] += size if file.requester_pays else 0
+    return rows
+
+
+def _plan_table(manifest: Manifest, rows: dict[str, dict[str, int]]) -> Table:
+    names = ("source", "pipeline", "files", "raw MB", "to fetch", "quality rules", "weight", "max epochs")
+    table = _table(*names, left=(0, 1, 5))
+    shares = {share.source: share for share in manifest.mixture.slice} if manifest.mixture else {}
+    for source in manifest.source:
+        row, share = rows[source.name], shares.get(source.name)
+        rules = ", ".join(f"{key} {value:g}" for key, value in source.quality.items())
+        sizes = [f"{_sign([row])}{row[key] / 1e6:,.2f}" for key in ("bytes", "fetch_bytes")]
+        more = "+" if row["unknown_sizes"] else ""
+        mixture = (f"{share.weight:g}", f"{share.max_epochs:g}") if share else ("", "")
+        fetch = sizes[1] + more if row["fetch_bytes"] or more else ""
+        table.add_row(source.name, source.pipeline, f"{row['files']:,}", sizes[0] + more, fetch, rules, *mixture)
+    return table
+
+
+def _sign(rows: Iterable[dict[str, int]]) -> str:
+    return "~" if any(row["estimates"] for row in rows) else ""
 
 
 def _substrings_memory(store: Store, build: str, source: str) -> str:
@@ -91,12 +128,44 @@ def _near(manifest: Manifest) -> dict[str, Any]:
     return forecast.forecast(manifest, minhash.parse(manifest.dedup.near))
 
 
+def _near_lines(manifest: Manifest, store: Store, raw_bytes: int) -> list[str]:
+    """What near-dedup would find and cost; none where the manifest asks for none."""
+    from redpajama.dedup import forecast, minhash
+
+    if manifest.dedup.near is None:
+        return []
+    params = minhash.parse(manifest.dedup.near)
+    return forecast.lines(manifest, params, raw_bytes, _text_bytes(store, manifest.name))
+
+
 def _text_bytes(store: Store, name: str) -> int:
     """Of all documents of the finished build called `name`; 0 where there is none."""
     if not store.exists(f"builds/{name}.json"):
         return 0
     entries = read_build(store, name)["stages"]["documents"].values()
     return sum(read_stage(store, entry["record"]).counts["text_bytes"] for entry in entries)
+
+
+# ---- doctor
+
+
+def show_doctor(findings: list["Finding"], as_json: bool) -> int:
+    """One line an input; status 1 if any is dead."""
+    dead = sum(finding.state is State.DEAD for finding in findings)
+    if as_json:
+        show_json([finding._asdict() for finding in findings])
+        return 1 if dead else 0
+    table = _table("state", "source", "files", "MB", "input", left=(0, 1, 4))
+    for found in findings:
+        size = f"{'~' if found.is_estimate else ''}{found.bytes / 1e6:,.2f}" if found.files else ""
+        note = f"{found.input}\n{found.said}" if found.said else found.input
+        table.add_row(found.state, found.source, f"{found.files:,}" if found.files else "", size, note)
+    out = console()
+    out.print(table)
+    counts = Counter(finding.state for finding in findings)
+    summary = ", ".join(f"{counts[state]:,} {state}" for state in State if counts[state])
+    out.print(f"{len(findings):,} inputs: {summary}")
+    return 1 if dead else 0
 
 
 # ---- build and status

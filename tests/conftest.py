@@ -1,5 +1,6 @@
 """What several test files need: the real samples' folder, and builders of raw files and tallies."""
 
+import uuid
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,3 +29,9 @@ def write_raw(folder: Path, name: str, data: bytes) -> RawFile:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes give a test no name: packed ones hold the time, and parallel workers compare names."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path_factory, monkeypatch):
+    """Each test's servers are hosts of its own: a port may be another test's again."""
+    monkeypatch.setenv("REDPAJAMA_LOCKS", str(tmp_path_factory.getbasetemp() / "locks" / uuid.uuid4().hex))

@@ -58,6 +58,7 @@ class Hub(Web):
     """Repositories: `files` are `ORG/NAME/PATH`, or `datasets/ORG/NAME/PATH`. Those in `.gz` are in LFS, at `cdn`."""
 
     cdn: Web | None = None
+    gated: str = ""  # the token that files, not listings, are given to
 
     @property
     def commit(self) -> str:
@@ -102,6 +103,8 @@ class Hub(Web):
     def _resolve(self, handler: "Handler", repo: str, revision: str, path: str) -> None:
         if revision != self.commit or path not in self._paths(repo):
             return handler.finish_with(404, {"X-Error-Code": "EntryNotFound"})
+        if self.gated and handler.headers.get("Authorization") != f"Bearer {self.gated}":
+            return handler.finish_with(401, {"X-Error-Code": "GatedRepo"})
         if path.endswith(".gz"):
             return handler.finish_with(302, {"Location": f"{self.cdn.url}/{repo}/{path}"})
         return handler.send_file(self.files[f"{repo}/{path}"])
@@ -168,7 +171,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve(web: Web):
     """Serve `web` on a free port of this machine; sets and gives its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("WebHandler", (Handler,), {"web": web}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     web.url = f"http://127.0.0.1:{server.server_port}"
     try:
         yield web.url

@@ -14,12 +14,13 @@ PACKAGE = ROOT / "redpajama"
 LAYERS = [
     {"records", "hashing"},
     {"manifest", "artifacts", "columns", "stages", "verdicts", "workers", "beam"}
-    | {"io", "download", "decompress", "codecs", "bzip2"},
-    {"archives", "markup", "latex", "licenses", "sourcecode", "warc"},
+    | {"io", "hosts", "download", "dumps", "decompress", "codecs", "bzip2"},
+    {"archives", "markup", "latex", "licenses", "license_lists", "sourcecode", "warc"},
     {"tokenize"},
     {"quality", "dedup"},
     {"pipelines", "mixers", "report"},
     {"build"},
+    {"doctor"},
     {"screen"},
     {"drive"},
     {"cli"},

@@ -25,7 +25,6 @@ from redpajama.dedup import minhash, near, survivors, walk
 from redpajama.dedup.minhash import curve
 from redpajama.manifest import ManifestError, parse
 
-CODE = 'kind = "code"\n'
 ALLOW = "max_removed_fraction = 1\n"
 
 
@@ -252,3 +251,17 @@ def test_a_wrong_near_is_one_line(given, message):
     with pytest.raises(ManifestError) as error:
         check(parse({**values, "dedup": {"near": given}}, "x.toml"), "x.toml")
     assert str(error.value) == message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", ["one", "none"])
+def test_a_hundred_thousand_near_copies_are_one_cluster(tmp_path, keep):
+    """Through all stages; about a minute each."""
+    base = " ".join(fresh(iter(range(1000)), 100))
+    texts = [f"{base} {number}" for number in range(100_000)]
+    path = write_sources(tmp_path / "raw", {"web": texts}, f'{{ keep = "{keep}" }}', {"web": ALLOW})
+    state = build_stepwise(path, tmp_path / "root")
+    [clusters], [record] = state.stage("clusters").values(), state.stage("near").values()
+    assert clusters.counts["largest"] == 100_000
+    assert record.counts["dropped"] == {"near-duplicate": 100_000 - (keep == "one")}
+    assert record.counts["unchecked"] == 0

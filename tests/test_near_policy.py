@@ -1,7 +1,10 @@
 """What a manifest can ask of near-dedup, through all stages: kinds, preferences, combinations, modes, verification."""
 
 import random
+import re
+import tomllib
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +14,7 @@ from stepwise import build_stepwise
 
 from redpajama.build import check, flow
 from redpajama.dedup import minhash, policy
+from redpajama.dedup.minhash import MinHashParams
 from redpajama.manifest import ManifestError, load, parse
 
 CODE = 'kind = "code"\n'
@@ -259,3 +263,15 @@ def test_a_preset_can_be_changed_and_bands_can_be_datasketchs_optimum():
     params = minhash.parse({"mode": "containment"})
     assert (params.bands, params.rows, params.permutations) == (28, 4, 112)
     assert minhash.parse("stack").ngrams_of("code") == ("code", 5, False)
+
+
+def test_the_table_in_the_readme_is_one_that_parses():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"```toml\n(\[dedup\.near\]\n.*?)```", readme, re.DOTALL)
+    near = tomllib.loads(shown[1])["dedup"]["near"]
+    assert minhash.parse(near).model_dump(exclude_defaults=True) == {
+        "fold_digits": ("prose",),
+        "only_between": (("web", "wiki"),),
+        "permutations": 112,
+    }
+    assert near.keys() >= MinHashParams.model_fields.keys() - {"permutations"}

@@ -23,7 +23,11 @@ SOURCES = {
 
 
 class Pipeline(Protocol):
-    """What a source's module offers."""
+    """What a source's module offers.
+
+    It may also have `check_inputs(urls) -> str | None`, which says why inputs are refused, and
+    `quality_rules(options) -> dict[str, float]`, rules of `[source.quality]` that options bring along.
+    """
 
     VERSION: int  # raised by hand when the documents' bytes change, with a line in CHANGELOG
     UNIT: str  # the raw unit that the balance counts

@@ -1,8 +1,9 @@
 """ArXiv: e-print sources as arXiv hands them out, made into readable LaTeX.
 
 Input
-    `arXiv_src_YYMM_NNN.tar` of the bulk bucket s3://arxiv/src (members `<yymm>/<id>.gz` and `.pdf`), single e-prints
-    `<id>.gz` (gzip of one TeX file or of a tar project), or a directory input with one unpacked paper.
+    `arXiv_src_YYMM_NNN.tar` of the bulk bucket s3://arxiv/src (members `<yymm>/<id>.gz` and `.pdf`), whose reader pays
+    (`requester_pays = true` in the manifest), single e-prints `<id>.gz` (gzip of one TeX file or of a
+    tar project), or a directory input with one unpacked paper.
 Flow
     e-print -> its files -> the main TeX file with its inputs -> comments out, macros without arguments expanded,
     front and back matter cut (redpajama/latex.py). The unit is a file inside an e-print; a PDF, and an e-print that

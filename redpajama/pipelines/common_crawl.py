@@ -3,7 +3,8 @@
 Input
     WET files (text that CommonCrawl extracted, `WARC-Type: conversion`) and WARC files (the HTTP responses), plain or
     compressed, one record a gzip member or not. RedPajama read the WET files of 2019-30, 2020-05, 2021-04, 2022-05 and
-    2023-06, 20 to 25 TB each: `https://data.commoncrawl.org/crawl-data/CC-MAIN-<dump>/wet.paths.gz` lists them.
+    2023-06, 20 to 25 TB each: `https://data.commoncrawl.org/crawl-data/CC-MAIN-<dump>/wet.paths.gz` lists them,
+    and `[[source.dump]]` in the manifest takes them from there.
 Flow
     records, told apart by their headers -> WET: the block's lines, stripped, the first one as title (CCNet's
     `process_wet_file.py`) · WARC: HTTP response of status 200 with HTML or plain text -> content and transfer encoding

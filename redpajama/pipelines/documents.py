@@ -8,6 +8,7 @@ not an output: they are keyed by (URL, place, size, ETag or mtime) and no build 
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -41,14 +42,15 @@ def plan_inputs(build: Build) -> list[Part]:
     for listed in build.store.read_json(f".tmp/{build.job.run}/listed.json"):
         version = listed["etag"] or f"run {build.job.run}"  # what tells no version is measured every time
         reads = [version, *(listed[key] for key in ("url", "path", "bytes", "sha256"))]
-        parts.append(Part("inputs", listed["source"], "listed", reads, listed, listed["bytes"]))
+        size = listed["bytes"] or listed["about_bytes"]
+        parts.append(Part("inputs", listed["source"], "listed", reads, listed, size))
     return parts
 
 
 def identify(build: Build, part: Part, outputs: Outputs) -> Result:
     """Fetch one file and measure its SHA-256. The path of a download is its key in ROOT, which may move."""
     spec = part.spec
-    listed = io.Listed(spec["url"], spec["path"], spec["bytes"], spec["etag"], spec["tree"])
+    listed = io.Listed(**{field.name: spec[field.name] for field in fields(io.Listed)})
     folder = f"inputs/fetched/{part.key}"  # another for each version of the file
     cache = build.store.path(folder) if build.store.local else str(outputs.folder)
     raw = io.fetch(listed, cache, spec["sha256"])
