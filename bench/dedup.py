@@ -1,32 +1,50 @@
-"""MinHash signatures: ours beside rensa and datasketch, on the same pages, one core each, in one run.
+"""Near-dedup: ours beside its peers on the same pages, one core each, in one run.
 
     python bench/dedup.py [--archive PAGES.tar.gz] [--megabytes 20] [--rounds 3]
 
 Pages: the Markdown and text files of a tar archive, by default PowerShell-Docs (the same page in several versions) from
-../shared/data/neardup. Parameters: word 5-grams, 112 permutations (the default). Peers are installed into
-.venv-bench-dedup; they are given n-grams made with a regular expression, as their users make them, and, to be fair to
-their own part of the work, are timed a second time without that. Each takes its best round; ours is warm (compiled).
+../shared/data/neardup. Parameters: word 5-grams, 14 x 8 = 112 permutations (the default).
+
+Signatures: ours for each unit, rensa and datasketch. Peers are given n-grams made with a regular expression, as their
+users make them, and, to be fair to their own part of the work, are timed a second time without that. Each takes its
+best round; ours is warm (compiled).
+
+Whole: from documents on disk to what is removed. Ours: the stages `signatures` to `near`, which measure every removal;
+datatrove: its four MinHash stages, which write the kept documents and measure nothing; text-dedup: `minhash`, likewise.
+Each reads its own format (Parquet; JSON lines), warm, imports not counted.
+
+Time is CPU time of a process and its children, on one core: other work on the machine hardly moves it. Waiting for the
+disk is not in it, on either side.
+
+Peers are installed into .venv-bench-dedup.
 """
 
 import argparse
+import gzip
 import json
+import os
 import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from pathlib import Path
 
 import pyarrow as pa
+from dedup_scale import manifest, near_steps, run_step
 
+from redpajama.artifacts import Outputs, Part, commit_stage, run_part
+from redpajama.columns import write_table
 from redpajama.dedup import minhash
 from redpajama.dedup.minhash import MinHashParams
+from redpajama.stages import Build, Job
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT.parent / "shared" / "data" / "neardup" / "PowerShell-Docs-versions-dev.tar.gz"
 PEERS = {"rensa": "rensa==0.5.0", "datasketch": "datasketch==2.0.0"}
+WHOLE = {"datatrove": "datatrove[io,processing]==0.10.1", "text-dedup": "text-dedup==0.4.0"}
 PEER = r"""
-import json, re, sys, time
+import json, os, re, sys
+spent = lambda: sum(os.times()[:4])
 name, path, ngram, permutations, rounds = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 pages = json.load(open(path, encoding="utf-8"))
 
@@ -50,15 +68,63 @@ sign = {"rensa": with_rensa, "datasketch": with_datasketch}[name]
 sign(ngrams(pages[0]))
 whole, alone = [], []
 for _ in range(rounds):
-    started = time.perf_counter()
+    started = spent()
     grams = [ngrams(page) for page in pages]
-    middle = time.perf_counter()
+    middle = spent()
     for each in grams:
         sign(each)
-    whole.append(time.perf_counter() - started)
-    alone.append(time.perf_counter() - middle)
+    whole.append(spent() - started)
+    alone.append(spent() - middle)
 print(json.dumps([min(whole), min(alone)]))
 """
+
+WHOLE_PEER = r"""
+import json, os, sys
+spent = lambda: sum(os.times()[:4])
+name, folder = sys.argv[1:]
+sys.stdout = sys.stderr
+pages = os.path.join(folder, "pages.jsonl")
+
+def trove():
+    from datatrove.executor import LocalPipelineExecutor
+    from datatrove.pipeline.dedup import minhash
+    from datatrove.pipeline.readers import JsonlReader
+    from datatrove.pipeline.writers import JsonlWriter
+    from datatrove.utils.logging import logger
+    logger.remove()
+    config = minhash.MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
+    at = lambda *parts: os.path.join(folder, "datatrove", *parts)
+    read = lambda: JsonlReader(folder, glob_pattern="pages.jsonl", text_key="text", id_key="id")
+    stages = [
+        [read(), minhash.MinhashDedupSignature(at("signatures"), config=config, language="eng")],
+        [minhash.MinhashDedupBuckets(at("signatures"), at("buckets"), config=config)],
+        [minhash.MinhashDedupCluster(at("buckets"), at("clusters"), config=config)],
+        [read(), minhash.MinhashDedupFilter(at("clusters")), JsonlWriter(at("kept"))],
+    ]
+    for number, stage in enumerate(stages):
+        tasks = 14 if number == 1 else 1
+        LocalPipelineExecutor(stage, tasks=tasks, workers=1, logging_dir=at("logs", str(number))).run()
+
+def textdedup():
+    from text_dedup.minhash import main
+    at = os.path.join(folder, "text-dedup")
+    main(["--path", "json", "--data_files", pages, "--split", "train", "--cache_dir", at + "/cache", "--output",
+          at + "/kept", "--column", "text", "--ngram", "5", "--num_perm", "112", "--b", "14", "--r", "8",
+          "--num_proc", "1"], standalone_mode=False)
+
+if name == "datatrove":
+    import spacy, datatrove.pipeline.dedup.minhash
+else:
+    import text_dedup.minhash
+started = spent()
+{"datatrove": trove, "text-dedup": textdedup}[name]()
+print(spent() - started, file=sys.__stdout__)
+"""
+
+
+def spent() -> float:
+    """CPU seconds of this process and the children that ended."""
+    return sum(os.times()[:4])
 
 
 def read_pages(archive: Path, limit: int) -> list[str]:
@@ -78,9 +144,9 @@ def time_ours(pages: list[str], params: MinHashParams, rounds: int) -> float:
     minhash.band_keys(minhash.signatures(texts[:1], params)[0], params)
     best = float("inf")
     for _ in range(rounds):
-        started = time.perf_counter()
+        started = spent()
         minhash.band_keys(minhash.signatures(texts, params)[0], params)
-        best = min(best, time.perf_counter() - started)
+        best = min(best, spent() - started)
     return best
 
 
@@ -90,8 +156,58 @@ def peer_python() -> str:
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PEERS.values()], check=True)
+    subprocess.run(
+        [str(python), "-m", "pip", "install", "--quiet", *PEERS.values(), *WHOLE.values(), "spacy"], check=True
+    )
     return str(python)
+
+
+def time_whole(pages: list[str], rounds: int) -> tuple[float, int]:
+    """(seconds of the best round of ours, pages removed), after a small one that compiles."""
+    best, removed = float("inf"), 0
+    for number in range(rounds + 1):
+        with tempfile.TemporaryDirectory() as root:
+            build = Build(Job(manifest("union-find"), root, "run"), {})
+            build.records["documents"] = write_pages(build, pages if number else pages[:20])
+            started = spent()
+            for step in near_steps(build.manifest):
+                build.records[step.stage] = run_step(step, build)
+            best = min(best, spent() - started) if number else best
+            removed = sum(build.stage("near")["all"].counts.get("dropped", {}).values())
+    return best, removed
+
+
+def write_pages(build: Build, pages: list[str]) -> dict[str, str]:
+    """The pages as one documents part."""
+    ids, sizes = [f"web/{number:06d}" for number in range(len(pages))], [len(page.encode()) for page in pages]
+    table = pa.table({"doc_id": ids, "text": pa.array(pages, pa.large_string()), "q_bytes": sizes})
+
+    def write(outputs: Outputs) -> tuple[list, dict]:
+        write_table(outputs.file(".parquet"), table)
+        return [], {"read": len(pages), "kept": len(pages), "text_bytes": sum(sizes)}
+
+    part = Part("documents", "web", "pages", [len(pages)])
+    return {"web": commit_stage(build.store, part.folder, [run_part(build.store, part, write)]).key}
+
+
+def time_whole_peers(pages: list[str]) -> dict[str, tuple[float, int]]:
+    """{peer: (seconds, pages removed)}"""
+    python, found = peer_python(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [json.dumps({"id": str(number), "text": page}) + "\n" for number, page in enumerate(pages)]
+        Path(folder, "pages.jsonl").write_text("".join(rows), encoding="utf-8")
+        for name in WHOLE:
+            command = [python, "-c", WHOLE_PEER, name, folder]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": folder}
+            result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+            found[name] = float(result.stdout.split()[-1]), len(pages) - count_kept(Path(folder, name, "kept"))
+    return found
+
+
+def count_kept(folder: Path) -> int:
+    """Documents that a peer kept: gzipped JSON lines, or Arrow files."""
+    lines = sum(len(gzip.decompress(path.read_bytes()).splitlines()) for path in folder.rglob("*.jsonl.gz"))
+    return lines + sum(pa.ipc.open_stream(path.read_bytes()).read_all().num_rows for path in folder.rglob("*.arrow"))
 
 
 def time_peers(pages: list[str], params: MinHashParams, rounds: int) -> dict[str, tuple[float, float]]:
@@ -117,17 +233,38 @@ def main() -> None:
     given = parser.parse_args()
     pages, params = read_pages(given.archive, given.megabytes * 1_000_000), MinHashParams()
     megabytes = sum(len(page.encode()) for page in pages) / 1e6
-    ours = megabytes / time_ours(pages, params, given.rounds)
     sys.stdout.write(f"{len(pages):,} pages, {megabytes:.1f} MB, {params.permutations} permutations of word 5-grams\n")
-    sys.stdout.write(f"{'ours':<12}{ours:8.1f} MB/s, text to signatures and band keys\n")
+    compare_signatures(pages, megabytes, params, given.rounds)
+    compare_whole(pages, megabytes, given.rounds)
+
+
+def compare_signatures(pages: list[str], megabytes: float, params: MinHashParams, rounds: int) -> None:
+    """Text to signatures and band keys."""
     speeds = {}
-    for name, (whole, alone) in time_peers(pages, params, given.rounds).items():
-        speeds[name] = megabytes / whole
-        sys.stdout.write(f"{name:<12}{speeds[name]:8.1f} MB/s; {megabytes / alone:.1f} with its n-grams given\n")
-    best = max(speeds.values())
+    for unit in ("word", "char", "code"):
+        speeds[unit] = megabytes / time_ours(pages, params.model_copy(update={"unit": unit}), rounds)
+        sys.stdout.write(f"{f'ours, {unit} 5-grams':<22}{speeds[unit]:8.1f} MB/s\n")
+    peers = {}
+    for name, (whole, alone) in time_peers(pages, params, rounds).items():
+        peers[name] = megabytes / whole
+        sys.stdout.write(f"{name:<22}{peers[name]:8.1f} MB/s; {megabytes / alone:.1f} with its n-grams given\n")
+    best, slowest = max(peers.values()), min(speeds.values())
     sys.stdout.write(
-        f"RESULT dedup_signatures ours={ours:.1f} peer={best:.1f} unit=MB/s per core ratio={ours / best:.1f}\n"
+        f"RESULT dedup_signatures ours={speeds['word']:.1f} slowest_unit={slowest:.1f} peer={best:.1f} "
+        f"unit=MB/s per core ratio={speeds['word'] / best:.1f}\n"
     )
+
+
+def compare_whole(pages: list[str], megabytes: float, rounds: int) -> None:
+    """Documents to removals."""
+    seconds, removed = time_whole(pages, rounds)
+    sys.stdout.write(f"{'ours, whole':<22}{megabytes / seconds:8.2f} MB/s; {removed:,} removed, each measured\n")
+    for name, (theirs, gone) in time_whole_peers(pages).items():
+        sys.stdout.write(f"{f'{name}, whole':<22}{megabytes / theirs:8.2f} MB/s; {gone:,} removed\n")
+        sys.stdout.write(
+            f"RESULT dedup_whole_{name} ours={megabytes / seconds:.1f} peer={megabytes / theirs:.2f} "
+            f"unit=MB/s per core ratio={theirs / seconds:.1f}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from typing import Any
 
 from pydantic import ValidationError
 
 from redpajama import dumps, io, workers
 from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
-from redpajama.dedup import exact, minhash, near, paragraphs, policy, survivors
+from redpajama.dedup import exact, minhash, near, paragraphs, policy, star, substrings, survivors
 from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
@@ -30,8 +31,11 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     """The steps of a build, in order. Without a `[mixture]` it ends with dedup."""
     dedup = [exact.IDENTITY, exact.EXACT] if manifest.dedup.exact else [exact.IDENTITY]
     if manifest.dedup.near is not None:
+        components = star.STAGES if manifest.dedup.components == "star" else [near.CLUSTERS]
         doubts = [survivors.DOUBTS] if minhash.parse(manifest.dedup.near).verify == "sketch" else []
-        dedup += [near.SIGNATURES, near.CANDIDATES, near.CLUSTERS, *doubts, survivors.NEAR]
+        dedup += [near.SIGNATURES, near.CANDIDATES, *components, *doubts, survivors.NEAR]
+    if any(source.substrings for source in manifest.source):
+        dedup += [substrings.STAGE]
     mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
     compared = any(source.paragraphs for source in manifest.source)
@@ -80,6 +84,8 @@ def check(manifest: Manifest, path: str) -> None:
             raise ManifestError(f"{where}.{key}: {message}{hint}") from None
         except ValueError as error:
             raise ManifestError(f"{where}: {error}") from None
+        if source.substrings and find_spec("pydivsufsort") is None:
+            raise ManifestError(f"{where}.substrings: pydivsufsort is missing: pip install 'redpajama[substrings]'")
     _check_near(manifest, path)
 
 
@@ -241,7 +247,7 @@ def build(
 
 def commit_build(build: Build, until: str) -> dict[str, Any]:
     """Write the record that makes the stage records one build."""
-    scratch = {step.stage for step in flow(build.manifest) if isinstance(step, Step) and step.scratch}
+    scratch = {step.stage for step in flow(build.manifest) if step.scratch}
     named = {stage: keys for stage, keys in build.records.items() if stage not in scratch and "-split" not in stage}
     stages = {
         stage: {name: {"record": key, "sha256": read_stage(build.store, key).sha256} for name, key in keys.items()}

@@ -1,10 +1,12 @@
 """Parquet in and out: fixed row groups on the way out, so that the same rows give the same bytes."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -103,3 +105,40 @@ def read_row_group(store: Store, key: str, group: int, columns: list[str]) -> pa
     """Columns of one row group of a Parquet file."""
     with open_table(store, key) as file:
         return pq.ParquetFile(file).read_row_group(group, columns=columns, use_threads=False)
+
+
+class Blobs:
+    """The values of a `large_binary` column as numpy arrays, in an order of one's own; nothing is copied.
+
+    Sorting a column copies it; where one group of rows may fill half the memory that is too much.
+    """
+
+    def __init__(self, column: pa.ChunkedArray, dtype: type[np.generic], order: pa.Array) -> None:
+        self._dtype, self._order = dtype, order.to_numpy()
+        chunks = [chunk for chunk in column.chunks if len(chunk)]
+        self._starts = np.cumsum([0] + [len(chunk) for chunk in chunks]).tolist()
+        self._chunks = [
+            (np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset :], chunk.buffers()[2]) for chunk in chunks
+        ]
+
+    def between(self, start: int, end: int) -> "Blobs":
+        """The rows from `start` to `end`."""
+        part = object.__new__(Blobs)
+        part._dtype, part._starts, part._chunks = self._dtype, self._starts, self._chunks
+        part._order = self._order[start:end]
+        return part
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        place = int(self._order[row])
+        chunk = bisect_right(self._starts, place) - 1
+        places, data = self._chunks[chunk]
+        first, last = places[place - self._starts[chunk] :][:2].tolist()
+        width = np.dtype(self._dtype).itemsize
+        return (
+            np.frombuffer(data, self._dtype, (last - first) // width, first)
+            if last > first
+            else np.empty(0, self._dtype)
+        )

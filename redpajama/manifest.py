@@ -62,6 +62,13 @@ class Tokenizer(Table):
         return self
 
 
+class Substrings(Table):
+    """`substrings = { min_bytes = 200 }`: repeated spans of a source's text, of at least so many bytes, go but once."""
+
+    min_bytes: int = Field(ge=50, le=100_000, strict=True)  # of UTF-8; 50 BPE tokens of English are about 200
+    min_chars: int = Field(default=200, ge=1, strict=True)  # a document of which fewer are left goes whole
+
+
 class Paragraphs(Table):
     """`[source.paragraphs]`: lines that stand more than once in the source go; rules in `dedup/paragraphs.py`."""
 
@@ -193,6 +200,7 @@ class Source(Table):
     language: Language | None = Field(default=None, exclude_if=lambda value: value is None)
     perplexity: Perplexity | None = Field(default=None, exclude_if=lambda value: value is None)
     classifier: Classified | None = Field(default=None, exclude_if=lambda value: value is None)
+    substrings: Substrings | None = Field(default=None, exclude_if=lambda value: value is None)  # off when absent
 
     @property
     def wants_models(self) -> bool:
@@ -232,6 +240,10 @@ class Dedup(Table):
     exact: bool = True
     order: list[str] = []  # source names; the earlier keeps its copy. Default: order of the manifest
     near: dict[str, Any] | str | None = Field(default=None, exclude_if=lambda value: value is None)  # off when absent
+    # how clusters are found, to the same bytes: in one process at 9 bytes a document, or by regroups
+    components: Literal["union-find", "star"] = Field(
+        default="union-find", exclude_if=lambda value: value == "union-find"
+    )
 
 
 class Slice(Table):

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     DUPLICATE_ID = "duplicate-id"
     EXACT_DUPLICATE = "exact-duplicate"
     NEAR_DUPLICATE = "near-duplicate"
+    REPEATED_TEXT = "repeated-text"  # too little is left of it without the spans that its source holds elsewhere
     NO_TOKENS = "no-tokens"
 
 

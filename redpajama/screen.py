@@ -65,6 +65,10 @@ def show_plan(
         out.print(f"{each['state']}: {each['source']}: {each['said']}", soft_wrap=True)
     for line in _near_lines(manifest, store, size):
         out.print(line, soft_wrap=True)
+    for source in manifest.source:
+        if source.substrings:
+            memory = _substrings_memory(store, manifest.name, source.name)
+            out.print(f"substrings  {source.name}: {memory}", soft_wrap=True)
     if store.exists(f"builds/{manifest.name}.json"):
         out.print(f"{store.url} holds a finished build '{manifest.name}': what did not change is kept.")
     return 1 if lost else 0
@@ -104,6 +108,18 @@ def _plan_table(manifest: Manifest, rows: dict[str, dict[str, int]]) -> Table:
 
 def _sign(rows: Iterable[dict[str, int]]) -> str:
     return "~" if any(row["estimates"] for row in rows) else ""
+
+
+def _substrings_memory(store: Store, build: str, source: str) -> str:
+    """What cutting one source's repeated spans takes, in bytes where a finished build tells the size of its text."""
+    from redpajama.dedup import substrings
+
+    words = f"{substrings.memory(1)} bytes of memory a byte of living text, at most {substrings.MAX_BYTES:,} of these"
+    if not store.exists(f"builds/{build}.json"):
+        return words
+    entry = read_build(store, build)["stages"]["documents"].get(source)
+    size = read_stage(store, entry["record"]).counts["text_bytes"] if entry else 0
+    return f"{words}; {substrings.memory(size) / 1e6:,.0f} MB for all documents of the last build"
 
 
 def _near(manifest: Manifest) -> dict[str, Any]:

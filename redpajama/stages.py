@@ -125,6 +125,7 @@ class Regroup:
     plan_reduce: Callable[[Build], list[Part]]  # spec["partition"] = 0 .. partitions - 1
     reduce: Callable[[Build, Part, pa.Table, Outputs], Result]
     check: Callable[[Build, str, StageRecord], None] = no_further_check
+    scratch: bool = False  # as for a step
 
     @property
     def split_stage(self) -> str:
@@ -134,7 +135,7 @@ class Regroup:
         """The partition-file backend: two maps with files between; memory is bounded by a part."""
         return [
             Step(self.split_stage, self.plan, self._write_partitions, scratch=True),
-            Step(self.stage, self.plan_reduce, self._reduce_files, self.check),
+            Step(self.stage, self.plan_reduce, self._reduce_files, self.check, self.scratch),
         ]
 
     def _write_partitions(self, build: Build, part: Part, outputs: Outputs) -> Result:

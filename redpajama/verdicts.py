@@ -34,7 +34,7 @@ def write_verdicts(path: Path, table: pa.Table) -> None:
 
 def verdict_stages(build: Build) -> list[str]:
     """The stages committed so far that remove documents."""
-    return [stage for stage in ("quality", "identity", "exact", "near") if stage in build.records]
+    return [stage for stage in ("quality", "identity", "exact", "near", "substrings") if stage in build.records]
 
 
 def removed_ids(build: Build, stages: list[str], part: PartRecord) -> pa.Array:

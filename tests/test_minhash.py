@@ -205,6 +205,20 @@ def test_a_long_document_is_signed_as_its_pieces_are():
     assert (minhash.signatures(arrow(halves), MinHashParams())[0].min(axis=0) == signed[0]).all()
 
 
+@pytest.mark.parametrize("unit", ["word", "char", "code"])
+def test_ngrams_go_on_where_a_piece_ends(unit):
+    text = " ".join(f"Wört{number} 今天 a_{number % 7}," for number in range(5000))
+    wanted = reference(text, unit, 5)
+    assert len(wanted) > 3 * ngrams.PIECE
+    found = ngrams._all_ngrams(*_whole(text), ngrams.fold_table(unit), unit == "char", 5)
+    assert found.tolist() == wanted
+
+
+def _whole(text):
+    data, bounds = ngrams.buffers(arrow([text]))
+    return data, int(bounds[0]), int(bounds[1])
+
+
 def test_null_texts_are_refused():
     with pytest.raises(ValueError, match="1 of 2 texts are null"):
         minhash.signatures(arrow(["a", None]), MinHashParams())

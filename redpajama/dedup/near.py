@@ -8,7 +8,8 @@ more than its rows and needs no cap, it is counted. What is capped, and counted,
 in which the manifest lets no two documents be compared (`policy.comparable`) gives no edge.
 
 Memory: a reducer of band keys holds about BAND_ROWS rows of 16 bytes, twice; `clusters` 9 bytes a document (17 beyond
-2**32 of them).
+2**32 of them), or with `components = "star"` a part (`star`). No bound depends on the machine: the bytes are the same
+under any memory limit that suffices (bench/dedup_scale.py).
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from redpajama.artifacts import Outputs, Part, PartRecord
+from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord
 from redpajama.columns import read_batches, read_table, write_table
 from redpajama.dedup import minhash, policy
 from redpajama.dedup.minhash import MinHashParams
@@ -31,6 +32,7 @@ from redpajama.verdicts import removed_ids, verdict_stages
 
 VERSION = 2
 BAND_ROWS = 8_000_000  # of band keys in a reducer
+UNION_FIND_BYTES = 8 << 30  # at 9 bytes a document: some 950 million
 HOT_BUCKET = 10_000  # documents with one band key: more are counted as hot
 CLUSTER_NGRAMS = 1 << 25  # n-grams of one cluster that travel, 256 MiB: large clusters are compared by sketches
 MIN_SKETCH = 1024  # with fewer of a document's (standard error above 0.016) none travel
@@ -195,8 +197,8 @@ def join_buckets(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> 
     sizes = np.diff(np.append(starts, len(keys)))
     useful = np.repeat(sizes > 1, sizes)
     useful[useful] = _may_meet(build, members[useful], np.repeat(np.arange((sizes > 1).sum()), sizes[sizes > 1]))
-    edges = _distinct_edges(np.repeat(members[starts], sizes)[useful], members[useful])
-    write_table(outputs.file(".parquet"), pa.table(edges, schema=EDGES))
+    edges = distinct_edges(np.repeat(members[starts], sizes)[useful], members[useful])
+    write_table(outputs.file(".parquet"), pa.table([pa.array(column) for column in edges], schema=EDGES))
     hot = sizes[sizes > HOT_BUCKET]
     counts = {"buckets": int((sizes > 1).sum()), "hot_buckets": len(hot), "hot_rows": int(hot.sum())}
     return part.spec["inputs"], {"read": len(keys), "kept": len(keys), "edges": len(edges[0]), **counts}
@@ -217,7 +219,7 @@ def _may_meet(build: Build, members: np.ndarray, buckets: np.ndarray) -> np.ndar
     return meets[buckets]
 
 
-def _distinct_edges(ones: np.ndarray, others: np.ndarray) -> list[pa.Array]:
+def distinct_edges(ones: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each pair of two nodes once, sorted: near copies share many bands."""
     real = ones != others
     ones, others = ones[real], others[real]
@@ -225,7 +227,7 @@ def _distinct_edges(ones: np.ndarray, others: np.ndarray) -> list[pa.Array]:
     ones, others = ones[order], others[order]
     new = np.ones(len(ones), bool)
     new[1:] = (ones[1:] != ones[:-1]) | (others[1:] != others[:-1])
-    return [pa.array(ones[new]), pa.array(others[new])]
+    return ones[new], others[new]
 
 
 # ---- clusters
@@ -239,26 +241,49 @@ def plan_clusters(build: Build) -> list[Part]:
 
 
 def cluster(build: Build, part: Part, outputs: Outputs) -> Result:
-    """Edges, streamed -> the cluster of each document that has one, sorted by node; a row group for each part."""
+    """Edges, streamed -> the cluster of each document that has one, sorted by node; a row group for each part.
+
+    Raises:
+        BuildFailed: more documents than union-find is meant for.
+    """
+    return write_clusters(build, part, outputs, _by_union_find(build))
+
+
+def _by_union_find(build: Build) -> Iterator[pa.Table]:
+    """CLUSTERED for each signatures part."""
     from redpajama.dedup import clusters
 
     starts = nodes(build)
     total = sum(signed.counts["kept"] for _, signed in starts)
+    if 9 * total > UNION_FIND_BYTES:
+        raise BuildFailed(
+            f"clusters of {total:,} documents need {9 * total / 2**30:.0f} GiB in one process, more than "
+            f"{UNION_FIND_BYTES >> 30}: set dedup.components to 'star'"
+        )
     parents = clusters.singletons(total)
     for record in build.parts("candidates-near"):
         for batch in read_batches(build.store, record.file(".parquet")):
             clusters.unite(parents, *(batch.column(name).to_numpy() for name in ("one", "other")))
     sizes = clusters.measure(parents)
-    counts: Counter[str] = Counter(read=total, kept=total)
+    for first, signed in starts:
+        yield _clustered(parents, sizes, first, first + signed.counts["kept"])
+
+
+def write_clusters(build: Build, part: Part, outputs: Outputs, clustered: Iterator[pa.Table]) -> Result:
+    """CLUSTERED tables, one for each signatures part in order -> one file; and what it holds."""
+    starts = nodes(build)
+    total = sum(signed.counts["kept"] for _, signed in starts)
+    counts: Counter[str] = Counter(read=total, kept=total, clusters=0)
+    largest = 0
     with pq.ParquetWriter(outputs.file(".parquet"), CLUSTERED, compression="zstd", version="2.6") as writer:
-        for first, signed in starts:
-            table = _clustered(parents, sizes, first, first + signed.counts["kept"])
+        for (first, signed), table in zip(starts, clustered, strict=True):
             if table.num_rows:
                 writer.write_table(table, row_group_size=table.num_rows)
                 counts["clustered"] += table.num_rows
                 counts["ngrams"] += _travelling(build, signed, table, first)
-    counts["clusters"] = int((sizes > 1).sum())
-    return part.spec["inputs"], {**counts, "largest": int(sizes.max(initial=0))}
+                counts["clusters"] += pc.sum(pc.equal(table.column("node"), table.column("cluster"))).as_py()
+                largest = max(largest, pc.max(table.column("size")).as_py())
+    return part.spec["inputs"], {**counts, "largest": largest or min(1, total)}
 
 
 def _clustered(parents: np.ndarray, sizes: np.ndarray, start: int, end: int) -> pa.Table:

@@ -40,9 +40,9 @@ PRIME = np.uint64(0x100000001B3)  # FNV-1a
 OFFSET = np.uint64(0xCBF29CE484222325)
 BASE = np.uint64(0x9E3779B97F4A7C15)  # of the rolling polynomial: odd, from the golden ratio
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # SplitMix64's finaliser
-PIECE = 8192  # n-grams held at once: a signature needs no more, however long the text
+PIECE = 4096  # n-grams held at once: a signature needs no more, however long the text
 
-ROLL, COUNT, WORD_HASH, IN_WORD, STATE_WORDS = 0, 1, 2, 3, 4  # what a text's state holds between pieces
+ROLLED, COUNT, WORD_HASH, IN_WORD, STATE_WORDS = 0, 1, 2, 3, 4  # what a text's state holds between pieces
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -122,18 +122,12 @@ def decode(data, place, first):
 
 
 @compiled
-def _push(word, state, ring, out, found, leaving):
-    """One more word (or character): the polynomial rolls on; returns how many n-grams `out` holds."""
-    ngram = len(ring)
-    count = state[COUNT]
-    slot = count % np.uint64(ngram)
-    state[ROLL] = state[ROLL] * BASE + word - ring[slot] * leaving
+def _roll(rolled, word, slot, ring, leaving):
+    """The polynomial of the last n words (or characters) with one more; and the ring's next slot."""
+    rolled = rolled * BASE + word - ring[slot] * leaving
     ring[slot] = word
-    state[COUNT] = count + np.uint64(1)
-    if state[COUNT] >= np.uint64(ngram):
-        out[found] = mix(state[ROLL])
-        found += 1
-    return found
+    slot += 1
+    return rolled, slot if slot < len(ring) else 0
 
 
 @compiled
@@ -145,9 +139,26 @@ def _power(ngram):
 
 
 @compiled
+def _resume(state, ring):
+    """What a text's state says at the start of a piece: in local variables, which is what makes the loops fast."""
+    count = np.int64(state[COUNT])
+    return _power(len(ring)), 0, state[ROLLED], count, count % len(ring)
+
+
+@compiled
+def _emit(rolled, count, ring, out, found):
+    """Count one more word, and write the n-gram that it ends; (words so far, n-grams that `out` holds)."""
+    count += 1
+    if count >= len(ring):
+        out[found] = mix(rolled)
+        found += 1
+    return count, found
+
+
+@compiled
 def _word_ngrams(data, place, end, table, state, ring, out):
     """Words of data[place:end] -> n-gram hashes in `out` until it is full; (next place, n-grams)."""
-    leaving, found = _power(len(ring)), 0
+    leaving, found, rolled, count, slot = _resume(state, ring)
     word, in_word = state[WORD_HASH], state[IN_WORD] != 0
     while place < end and found < len(out) - 2:
         first = np.int64(data[place])
@@ -160,24 +171,29 @@ def _word_ngrams(data, place, end, table, state, ring, out):
         if folded & IS_SILENT:
             continue
         if in_word and (folded == 0 or folded & IS_ALONE):
-            found = _push(mix(word), state, ring, out, found, leaving)
+            rolled, slot = _roll(rolled, mix(word), slot, ring, leaving)
+            count, found = _emit(rolled, count, ring, out, found)
             in_word = False
         if folded & IS_ALONE:
-            found = _push(mix((OFFSET ^ np.uint64(folded)) * PRIME), state, ring, out, found, leaving)
+            rolled, slot = _roll(rolled, mix((OFFSET ^ np.uint64(folded)) * PRIME), slot, ring, leaving)
+            count, found = _emit(rolled, count, ring, out, found)
         elif folded:
             word = ((word if in_word else OFFSET) ^ np.uint64(folded)) * PRIME
             in_word = True
     if place >= end and in_word:
-        found = _push(mix(word), state, ring, out, found, leaving)
+        rolled, slot = _roll(rolled, mix(word), slot, ring, leaving)
+        count, found = _emit(rolled, count, ring, out, found)
         in_word = False
     state[WORD_HASH], state[IN_WORD] = word, np.uint64(in_word)
+    state[ROLLED], state[COUNT] = rolled, np.uint64(count)
     return place, found
 
 
 @compiled
 def _char_ngrams(data, place, end, table, state, ring, out):
     """As `_word_ngrams`, for the characters of the words joined by one space."""
-    leaving, found = _power(len(ring)), 0
+    leaving, found, rolled, count, slot = _resume(state, ring)
+    space = mix(np.uint64(SPACE))
     apart = state[IN_WORD] != 0  # a separator stands before the next character of a word
     while place < end and found < len(out) - 2:
         first = np.int64(data[place])
@@ -191,11 +207,14 @@ def _char_ngrams(data, place, end, table, state, ring, out):
             continue
         apart = apart or folded == 0 or (folded & IS_ALONE) != 0
         if folded:
-            if apart and state[COUNT] > 0:
-                found = _push(mix(np.uint64(SPACE)), state, ring, out, found, leaving)
-            found = _push(mix(np.uint64(folded)), state, ring, out, found, leaving)
+            if apart and count > 0:
+                rolled, slot = _roll(rolled, space, slot, ring, leaving)
+                count, found = _emit(rolled, count, ring, out, found)
+            rolled, slot = _roll(rolled, mix(np.uint64(folded)), slot, ring, leaving)
+            count, found = _emit(rolled, count, ring, out, found)
             apart = (folded & IS_ALONE) != 0
     state[IN_WORD] = np.uint64(apart)
+    state[ROLLED], state[COUNT] = rolled, np.uint64(count)
     return place, found
 
 
@@ -207,7 +226,7 @@ def _piece(data, place, end, table, by_char, state, ring, out):
     else:
         place, found = _word_ngrams(data, place, end, table, state, ring, out)
     if place >= end and 0 < state[COUNT] < np.uint64(len(ring)):
-        out[found] = mix(state[ROLL] ^ state[COUNT])
+        out[found] = mix(state[ROLLED] ^ state[COUNT])
         found += 1
     return place, found
 
@@ -343,10 +362,16 @@ def distinct_ngrams(texts: pa.LargeStringArray, unit: str, ngram: int, fold_digi
     """The hashes of each text's distinct n-grams, sorted; uint64[] each. Takes 8 bytes an n-gram of one text."""
     data, bounds = buffers(texts)
     table, by_char = fold_table(unit, fold_digits), unit == "char"
-    return [
-        np.unique(_all_ngrams(data, bounds[text], bounds[text + 1], table, by_char, ngram))
-        for text in range(len(texts))
-    ]
+    every = (_all_ngrams(data, bounds[text], bounds[text + 1], table, by_char, ngram) for text in range(len(texts)))
+    return [_sorted_distinct(hashes) for hashes in every]
+
+
+def _sorted_distinct(hashes: np.ndarray) -> np.ndarray:
+    """As `np.unique`, which builds a hash table first and is three times as slow."""
+    hashes.sort()
+    new = np.ones(len(hashes), bool)
+    np.not_equal(hashes[1:], hashes[:-1], out=new[1:])
+    return hashes[new]
 
 
 def sign(

@@ -4,8 +4,8 @@ Flow: clustered documents with their sketches, regrouped by cluster -> the few w
 with `verify = "exact"` it is left out, and all n-grams decide) -> the same rows, with those n-grams, regrouped -> in
 each cluster, documents in policy order (`policy`), compared (`walk`) -> verdicts. Texts are read for n-grams alone.
 
-Memory: a reducer holds about REDUCE_BYTES, twice, or its largest cluster: the signatures and sketches of its documents
-and, for all of them together, at most CLUSTER_NGRAMS n-grams of 8 bytes.
+Memory: a reducer holds about REDUCE_BYTES, or its largest cluster: the signatures and sketches of its documents and,
+for all of them together, at most CLUSTER_NGRAMS n-grams of 8 bytes; and its verdicts. Nothing of that is copied.
 """
 
 from collections import Counter
@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from redpajama.artifacts import Outputs, Part, PartRecord
-from redpajama.columns import read_batches, read_row_group, read_table, write_table
+from redpajama.columns import Blobs, read_batches, read_row_group, read_table, write_table
 from redpajama.dedup import guard, minhash, policy, walk
-from redpajama.dedup.minhash import MinHashParams
 from redpajama.dedup.near import (
     CLUSTER_NGRAMS,
     LIBRARIES,
@@ -39,6 +38,8 @@ from redpajama.verdicts import VERDICT_SCHEMA, write_verdicts
 VERSION = 1
 REDUCE_BYTES = 256 << 20  # of signatures, sketches and n-grams in a reducer
 ROW_BYTES = 250  # of a row's other columns
+VERDICT_ROWS = 1 << 16  # made at once
+WIDE = ["signature", "sketch", "ngrams"]
 
 ROWS = pa.schema(
     [
@@ -181,19 +182,42 @@ def _partitions(build: Build, ngrams: int) -> int:
 # ---- clusters of rows
 
 
-def _clusters(rows: pa.Table, params: MinHashParams) -> Iterator[tuple[int, walk.Members]]:
-    """(first row, members) of each cluster of rows that are sorted by ORDER."""
-    signed = np.frombuffer(b"".join(rows.column("signature").to_pylist()), np.uint32).reshape(-1, params.permutations)
-    sketches = _grams(rows.column("sketch"), rows.column("sketch_is_whole"))
-    grams = _grams(rows.column("ngrams"), rows.column("ngrams_are_whole"))
-    ranks = rows.column("rank").to_numpy().astype(np.int64)
-    for start, end in pairwise(_bounds(rows.column("cluster").to_numpy())):
-        yield start, walk.Members(signed[start:end], sketches[start:end], grams[start:end], ranks[start:end])
+class Sketches:
+    """Sketches or n-grams by row, in policy order; nothing is copied, for a cluster may fill a reducer's memory."""
+
+    def __init__(self, blobs: Blobs, whole: np.ndarray, came: np.ndarray) -> None:
+        self._blobs, self._whole, self._came = blobs, whole, came
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+    def __getitem__(self, row: int) -> walk.Grams | None:
+        return walk.Grams(self._blobs[row], bool(self._whole[row])) if self._came[row] else None
+
+    def between(self, start: int, end: int) -> "Sketches":
+        """The rows from `start` to `end`."""
+        return Sketches(self._blobs.between(start, end), self._whole[start:end], self._came[start:end])
 
 
-def _grams(values: pa.ChunkedArray, whole: pa.ChunkedArray) -> list[walk.Grams | None]:
-    pairs = zip(values.to_pylist(), whole.to_pylist(), strict=True)
-    return [None if value is None else walk.Grams(np.frombuffer(value, np.uint64), every) for value, every in pairs]
+def _in_order(rows: pa.Table) -> tuple[pa.Table, Blobs, Sketches, Sketches]:
+    """Rows by ORDER: the narrow columns, then signatures, sketches and n-grams where they stand."""
+    order = pc.sort_indices(rows, sort_keys=ORDER)
+    narrow = rows.drop_columns(WIDE).take(order)
+    grams = []
+    for column, whole in (("sketch", "sketch_is_whole"), ("ngrams", "ngrams_are_whole")):
+        flags = narrow.column(whole).to_numpy(), rows.column(column).is_valid().take(order).to_numpy()
+        grams.append(Sketches(Blobs(rows.column(column), np.uint64, order), *flags))
+    return narrow, Blobs(rows.column("signature"), np.uint32, order), *grams
+
+
+def _clusters(
+    narrow: pa.Table, signed: Blobs, sketches: Sketches, grams: Sketches
+) -> Iterator[tuple[int, walk.Members]]:
+    """(first row, members) of each cluster."""
+    ranks = narrow.column("rank").to_numpy().astype(np.int64)
+    for start, end in pairwise(_bounds(narrow.column("cluster").to_numpy())):
+        own = (each.between(start, end) for each in (signed, sketches, grams))
+        yield start, walk.Members(*own, ranks[start:end])
 
 
 def _bounds(numbers: np.ndarray) -> list[int]:
@@ -221,10 +245,10 @@ def plan_doubts(build: Build) -> list[Part]:
 
 def doubt(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> Result:
     """All documents of some clusters -> the nodes of those whose n-grams decide something."""
-    params, rows = parameters(build), rows.sort_by(ORDER)
+    params, (rows, *wide) = parameters(build), _in_order(rows)
     allowed = policy.comparable(build.manifest, params)
     found: list[int] = []
-    for start, members in _clusters(rows, params):
+    for start, members in _clusters(rows, *wide):
         found += [start + row for row in walk.find_doubts(members, params, allowed)]
     chosen = rows.select(["node", "count"]).take(pa.array(found, pa.int64())).sort_by("node")
     write_table(outputs.file(".parquet"), chosen.select(["node"]).cast(DOUBTS_SCHEMA))
@@ -276,16 +300,16 @@ def plan_near(build: Build) -> list[Part]:
 
 def reduce(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> Result:
     """All documents of some clusters -> a verdict for each that goes."""
-    params, rows = parameters(build), rows.sort_by(ORDER)
+    params, (rows, *wide) = parameters(build), _in_order(rows)
     allowed = policy.comparable(build.manifest, params)
     removals, unchecked = [], 0
-    for start, members in _clusters(rows, params):
+    for start, members in _clusters(rows, *wide):
         outcome = walk.walk(members, params, allowed)
         removals += [each._replace(row=start + each.row, other=start + each.other) for each in outcome.removals]
         unchecked += outcome.unchecked
     lost = rows.take(pa.array([each.row for each in removals], pa.int64()))
     others = rows.take(pa.array([each.other for each in removals], pa.int64()))
-    write_verdicts(outputs.file(".parquet"), _verdict_table(build, lost, others, removals))
+    write_verdicts(outputs.file(".parquet"), _verdicts(build, lost, others, removals))
     dropped = {Reason.NEAR_DUPLICATE: len(removals)} if removals else {}
     measures = dict(sorted(Counter(each.measure for each in removals).items()))
     counts = {"read": rows.num_rows, "kept": rows.num_rows - len(removals), "dropped": dropped}
@@ -295,6 +319,16 @@ def reduce(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> Result
         "measured_by": measures,
         **guard.matrix(lost, others),
     }
+
+
+def _verdicts(build: Build, lost: pa.Table, others: pa.Table, removals: list[walk.Removal]) -> pa.Table:
+    """VERDICT_SCHEMA for all removals, made in blocks: their Python objects would take more than the rows."""
+    tables = [
+        _verdict_table(build, lost.slice(start, VERDICT_ROWS), others.slice(start, VERDICT_ROWS), own)
+        for start in range(0, len(removals), VERDICT_ROWS)
+        for own in [removals[start : start + VERDICT_ROWS]]
+    ]
+    return pa.concat_tables([VERDICT_SCHEMA.empty_table(), *tables])
 
 
 def _verdict_table(build: Build, lost: pa.Table, others: pa.Table, removals: list[walk.Removal]) -> pa.Table:

@@ -5,7 +5,7 @@ all n-grams (exact); the two sketches; the two signatures; all n-grams, where th
 decides and has no n-grams is *in doubt*: `find_doubts` names the documents whose n-grams `walk` will need.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,9 +29,9 @@ class Grams(NamedTuple):
 class Members:
     """The documents of one cluster in policy order: the first survives."""
 
-    signatures: np.ndarray  # uint32[n, permutations]
-    sketches: list[Grams]
-    ngrams: list[Grams | None]  # None: did not come along
+    signatures: Sequence[np.ndarray]  # uint32[n, permutations]
+    sketches: Sequence[Grams]
+    ngrams: Sequence[Grams | None]  # None: did not come along
     sources: np.ndarray  # int[n]: places in `comparable`
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """The stages `counts` and `candidates`: tokens of every document, then what of each slice can be drawn.
 
-`counts` depends on a documents part and the tokenizer alone, so another quality rule counts nothing again.
+`counts` depends on a documents part and the tokenizer alone (and its source's `substrings`, where it has any), so
+another quality rule counts nothing again.
 `candidates` joins counts and verdicts: ids of living documents in the order in which a partial epoch takes them. Its
 record says how many tokens dedup removed: {"removed_tokens": {stage: {"loser's source < survivor's source": tokens}}}.
 """
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from redpajama.artifacts import Outputs, Part, PartRecord
 from redpajama.columns import TableWriter, read_batches, write_table
+from redpajama.dedup import substrings
 from redpajama.mixers.budget import histogram, selection_hash
 from redpajama.records import Reason
 from redpajama.stages import Build, Result, Step, fingerprint, versions
@@ -32,7 +34,7 @@ def plan_counts(build: Build) -> list[Part]:
     parts = []
     for share in build.manifest.mixture.slice:
         for documents in build.parts("documents", share.source) if share.weight else []:
-            reads = [documents.sha256, tokenizer.outputs]
+            reads = [documents.sha256, tokenizer.outputs, *substrings.ids(build, share.source)]
             spec = {"file": documents.file(".parquet"), "documents": documents.stem, "tokenizer": tokenizer.stem}
             parts.append(Part("counts", share.source, stamp, reads, spec, documents.counts["text_bytes"]))
     return parts
@@ -42,8 +44,10 @@ def count(build: Build, part: Part, outputs: Outputs) -> Result:
     """Token counts of one documents part, end of document not included."""
     tokenizer = open_tokenizer(build)
     documents = tokens = 0
+    spans = substrings.spans_of(build, _record(build.parts("documents", part.name), part.spec["documents"]))
     with TableWriter(outputs.file(".parquet"), COUNTS) as writer:
-        for batch in read_batches(build.store, part.spec["file"], ["doc_id", "text"]):
+        for whole in read_batches(build.store, part.spec["file"], ["doc_id", "text"]):
+            batch = substrings.cut(whole, spans)
             ids = batch.column("doc_id").to_pylist()
             for doc_id, encoded in zip(ids, tokenizer.encode_batch(batch.column("text").to_pylist()), strict=True):
                 writer.add((doc_id, len(encoded)))

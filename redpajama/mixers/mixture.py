@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from redpajama.artifacts import BuildFailed, Outputs, Part, StageRecord
 from redpajama.columns import read_batches, read_table, write_table
+from redpajama.dedup import substrings
 from redpajama.hashing import canonical_json
 from redpajama.mixers import budget
 from redpajama.mixers.budget import BUCKET_BITS, BudgetError, Cut, Slice
@@ -139,6 +140,7 @@ def split(build: Build, part: Part) -> Iterator[tuple[int, pa.Table]]:
     tokens = read_table(build.store, counts.file(".parquet"), ["n_tokens"]).column("n_tokens").to_numpy()
     removed = removed_ids(build, verdict_stages(build), documents)
     scored = scores.of_part(build, part.name, documents.stem)
+    spans = substrings.spans_of(build, documents)
     start, count = 0, part.spec["partitions"]
     for batch in read_batches(build.store, documents.file(".parquet"), ["doc_id", "text", "source", "meta"]):
         if scored:
@@ -146,7 +148,7 @@ def split(build: Build, part: Part) -> Iterator[tuple[int, pa.Table]]:
         own = tokens[start : start + batch.num_rows]  # counts stand in the order of the documents
         start += batch.num_rows
         alive = pc.invert(pc.is_in(batch.column("doc_id"), value_set=removed)).to_numpy(zero_copy_only=False)
-        table = _copies(batch, own, alive & (own > 0), cut, documents.id, build.manifest.seed)
+        table = _copies(substrings.cut(batch, spans), own, alive & (own > 0), cut, documents.id, build.manifest.seed)
         keys = table.column("order").to_pylist()
         yield from partitioned(table, np.array([budget.partition_of(key, count) for key in keys], np.int64), count)
 

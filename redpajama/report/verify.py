@@ -1,5 +1,6 @@
 """Hash everything again and add every sum again: what differs from the records."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from redpajama.report.funnel import parse_build
 from redpajama.stages import balance
 
 READ_BYTES = 1 << 20
+SCRATCH = re.compile(r".+-split|extracted|star-\d+-(large|small)|components")  # stages whose files serve one build
 
 
 @dataclass
@@ -38,7 +40,7 @@ def verify(store: Store, names: list[str], contents: bool = True) -> Findings:
         named |= _check_stage(store, record, sha256, findings, contents)
     for key, _ in store.keys("") if is_all else []:
         if key not in named and not key.startswith(OUTSIDE):
-            is_scratch = key.partition("/")[0].endswith(("-split", "extracted"))
+            is_scratch = SCRATCH.fullmatch(key.partition("/")[0]) is not None
             (findings.scratch if is_scratch else findings.strangers).append(key)
     findings.files = len(named)
     return findings
