@@ -125,11 +125,10 @@ class Page(NamedTuple):
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """The pages of each dump -> one document an article."""
     for file in files:
-        chunks = markup.in_utf8(decompress.chunks(file, tally))
-        pieces = markup.records(chunks, opening=PAGE, closing=END_OF_PAGE)
+        pieces, seen_page = pieces_of(file, tally), False
         head = next(pieces).data
+        head = head_of(file) if file.start else head
         wiki, date = wiki_of(head, file.url, options), options.date or date_of(file.url)
-        seen_page = False
         for piece in pieces:
             seen_page = True
             tally.unit()
@@ -137,12 +136,35 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
                 yield from read_page(piece, wiki, date, options, source, tally)
             else:
                 tally.quarantine("", markup.FAULTS[piece.kind], piece.data, offset=piece.offset)
-        if head.strip() and not seen_page and b"<mediawiki" not in head:
+        if head.strip() and not seen_page and not file.start and b"<mediawiki" not in head and not has_page(file):
             tally.unit()
             tally.quarantine("", Reason.WRONG_FORMAT, head, wanted="a MediaWiki export of pages")
 
 
 # the dump
+
+
+def cuts(file: RawFile, part_bytes: int) -> list[int]:
+    """Where parts of a dump may begin; one that is not in UTF-8 is read as a whole."""
+    first = next(iter(decompress.chunks(file, Tally())), None) or b""
+    return [] if markup.declared_encoding(first[: markup.DECLARATION_BYTES]) else decompress.cuts(file, part_bytes)
+
+
+def pieces_of(file: RawFile, tally: Tally) -> Iterator[markup.Piece]:
+    """The dump's head, which is empty in a range further on, and the pages of the file's range."""
+    chunks = decompress.chunks(file, tally)
+    rest = decompress.chunks(file.rest, Tally()) if file.stop < file.bytes else ()
+    return markup.records(chunks if file.start else markup.in_utf8(chunks), PAGE, END_OF_PAGE, rest, bool(file.start))
+
+
+def head_of(file: RawFile) -> bytes:
+    """What stands before the first page, whatever range of the file is read."""
+    return next(pieces_of(file.whole, Tally())).data
+
+
+def has_page(file: RawFile) -> bool:
+    """Whether the file has pages at all, in whatever range."""
+    return any(piece.kind is not Kind.HEAD for piece in pieces_of(file.whole, Tally()))
 
 
 def wiki_of(head: bytes, url: str, options: Options) -> Wiki:
