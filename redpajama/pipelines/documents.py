@@ -111,12 +111,14 @@ def plan_extracted(build: Build) -> list[Part]:
 def _plan_raw(stage: str, build: Build, source: Source) -> list[Part]:
     """Parts of one source: a directory tree, a group of small files, one file, or a range of one."""
     side = {name: build.parts("inputs", f"{source.name}.{name}")[0].inputs[0] for name in side_fields(source)}
-    stamp = documents_fingerprint(source, {name: file["sha256"] for name, file in side.items()})
+    resolved = _resolved(build, source)
+    stamp = documents_fingerprint(source, resolved | {name: file["sha256"] for name, file in side.items()})
     parts = []
     for group in _grouped(list(_ranges(build, source)), source.groups).values():
         reads = [[file["url"], file["sha256"], *filter(None, [file["tree"]]), *_range(file)] for file in group]
         size = sum(RawFile(**file).length for file in group)
-        parts.append(Part(stage, source.name, stamp, reads, {"files": group, "side": side}, size))
+        spec = {"files": group, "side": side, "options": resolved}
+        parts.append(Part(stage, source.name, stamp, reads, spec, size))
     return parts
 
 
@@ -147,6 +149,14 @@ def _ranges(build: Build, source: Source) -> Iterator[dict[str, Any]]:
             yield file
 
 
+def _resolved(build: Build, source: Source) -> dict[str, Any]:
+    """The options of a source that only all of its files tell."""
+    module = pipeline(source.pipeline)
+    if not hasattr(module, "resolve"):
+        return {}
+    return module.resolve(module.Options(**source.options), [_raw_file(build, f) for f in found_files(build, source)])
+
+
 def _range(file: dict[str, Any]) -> list[int]:
     """What tells the ranges of a file apart; nothing for a whole file."""
     return [file["start"], file["end"]] if "end" in file else []
@@ -157,14 +167,17 @@ def side_fields(source: Source) -> list[str]:
     return [name for name in pipeline(source.pipeline).SIDE_FILES if source.options.get(name)]
 
 
-def documents_fingerprint(source: Source, side: dict[str, str]) -> str:
-    """All that the documents of a source depend on, but for its files; quality rules are not among it."""
+def documents_fingerprint(source: Source, known: dict[str, Any]) -> str:
+    """All that the documents of a source depend on, but for its files; quality rules are not among it.
+
+    `known` are options as they were found: the hash of a side file instead of its name, for example.
+    """
     module = pipeline(source.pipeline)
     return fingerprint(
         stage=["documents", VERSION, signals.VERSION],
         source=source.name,
         pipeline=[source.pipeline, module.VERSION],
-        options=module.Options(**source.options).model_dump(mode="json") | side,
+        options=module.Options(**source.options).model_dump(mode="json") | known,
         libraries=versions("pyarrow", *module.LIBRARIES),
     )
 
@@ -198,7 +211,7 @@ def read_part(build: Build, part: Part, outputs: Outputs) -> Result:
     module = pipeline(source.pipeline)
     files = [_raw_file(build, file) for file in part.spec["files"]]
     side = {name: _raw_file(build, file).path for name, file in part.spec["side"].items()}
-    options = module.Options(**{**source.options, **side})
+    options = module.Options(**{**source.options, **part.spec["options"], **side})
     tally = Tally()
     with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
         full = list(not_empty(files, tally))
