@@ -70,7 +70,7 @@ def test_a_thread_is_one_document_with_redpajamas_fields(tmp_path):
             OwnerUserId="8",
             ContentLicense="CC BY-SA 3.0",
         ),
-        row(9, "<p>Yes.</p>", PostTypeId="2", ParentId="7", OwnerDisplayName="somebody gone", CreationDate="2011-04-07"),
+        row(9, "Yes.", PostTypeId="2", ParentId="7", OwnerDisplayName="somebody gone", CreationDate="2011-04-07"),
     )
     [document], tally = read_bytes(tmp_path, data)
     assert document.doc_id == "src/beer.stackexchange.com/7"
