@@ -9,7 +9,7 @@ from conftest import SHARED, needs_shared, raw_file, write_raw
 
 from redpajama import markup
 from redpajama.pipelines import wikipedia
-from redpajama.records import Reason
+from redpajama.records import Reason, Tally
 
 DUMPS = SHARED / "wikipedia"
 NAME = "enwiki-20230320-pages-articles.xml"
@@ -238,6 +238,17 @@ def test_a_template_of_another_language_is_no_disambiguation():
 # ---- wikitext
 
 
+@needs_shared
+def test_footnotes_in_a_list_cost_no_text_around_them():
+    name = "gensim/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+    text = bz2.decompress((DUMPS / name).read_bytes()).decode()
+    [page] = re.findall(r"<page>\s*<title>Algeria</title>.*?</page>", text, re.DOTALL)
+    pieces = markup.Piece(markup.Kind.RECORD, 0, page.encode())
+    wiki = wikipedia.wiki_of(b"", "enwiki", wikipedia.Options())
+    [document] = wikipedia.read_page(pieces, wiki, "", wikipedia.Options(), "src", Tally())
+    assert "45,000 Catholics and 50,000–100,000 Protestants in Algeria." in document.text
+
+
 @pytest.mark.parametrize(
     ("wikitext", "text"),
     [
@@ -258,6 +269,9 @@ def test_a_template_of_another_language_is_no_disambiguation():
         ("{{transl|ar|ALA|Allāh}} {{nowrap|[[A|Apollo]] 7}} {{small|s}} {{abbr|Mr|Mister}}", "Allāh Apollo 7 s Mr"),
         ("{{nowrap|a {{lang|fr|b {{cite|x}}}}}} [[c|{{small|d}}]] ''{{lang|la|e}}''", "a b  d e"),
         ("{{convert|1300|mi|km}}, {{Convert|5|to|10|km|mi|abbr=on}}, {{cvt|3|ft}}", "1300 mi, 5 to 10 km, 3 ft"),
+        ("a<ref name=b>[[c</ref> d<REF>''e</REF\n> ''f<ref>'</ref>''<!-- <ref> --> g", "a d f g"),
+        ("a<nowiki><ref>b</ref><!-- c --></nowiki>d", "a<ref>b</ref><!-- c -->d"),
+        ("a<ref>b<ref>c</ref>d</ref>e <ref name='x'/>f", "ae f"),
         ("{{lang|grc}}{{nowrap}}{{convert}}x", "x"),
         ("*   [[a]]\n** b\n#c\n:: d\n code", "a\nb\nc\nd\n code"),
         ("&#xD800;x", "\ufffdx"),
