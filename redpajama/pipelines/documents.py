@@ -1,4 +1,4 @@
-"""The stages `inputs`, `inputs-split`, `extracted` and `documents`: raw files -> ranges of them -> documents with signals.
+"""The stages `inputs`, `inputs-split`, `extracted`, `documents`: raw files -> ranges -> documents with their signals.
 
 `inputs` measures the SHA-256 of every raw file and downloads what cannot be read in place. Its records are a memory,
 not an output: they are keyed by (URL, place, size, ETag or mtime) and no build names them. A source with
