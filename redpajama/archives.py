@@ -382,7 +382,7 @@ def parquet_rows(file: RawFile, columns: Sequence[str], tally: Tally) -> Iterato
 
     Of `columns` those that the file has are read (all, where it has none of them). A damaged row group is skipped
     with the byte range and the number of rows that the footer gives it; without a readable footer the whole file is.
-    A row whose text is not UTF-8 is quarantined.
+    A row whose text is not UTF-8 is quarantined. Of a range of the file: the row groups that begin in it.
     """
     tally.file = file.url
     before = tally.skipped_bytes
@@ -392,19 +392,36 @@ def parquet_rows(file: RawFile, columns: Sequence[str], tally: Tally) -> Iterato
             names = [name for name in columns if name in parquet.schema_arrow.names] or None
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             _raise_if_io(error)
-            tally.skip(0, file.bytes, _footer_problem(file), error=_first_line(error))
+            tally.skip(file.start, file.stop, _footer_problem(file), error=_first_line(error))
         else:
             yield from _row_groups(parquet, names, file, tally)
     decompress.consume(file, tally)
     tally.consumed_bytes -= tally.skipped_bytes - before
 
 
+def parquet_cuts(file: RawFile, part_bytes: int) -> list[int]:
+    """Where row groups begin, at which a Parquet file may be cut into ranges; none where its footer is unreadable."""
+    with file.open() as stream:
+        try:
+            metadata = pq.ParquetFile(stream).metadata
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            _raise_if_io(error)
+            return []
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        starts = sorted(_byte_range(footer, file.bytes)[0] for footer in groups)
+    return decompress.spaced(starts, file.bytes, part_bytes)
+
+
 def _row_groups(
     parquet: pq.ParquetFile, names: list[str] | None, file: RawFile, tally: Tally
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    first, passed = 0, 0  # row number; end of the last skipped range
+    first, passed = 0, file.start  # row number; end of the last skipped range
     for group in range(parquet.num_row_groups):
         footer = parquet.metadata.row_group(group)
+        start, end = _byte_range(footer, file.bytes)
+        if not file.start <= start < file.stop and not start == file.stop == file.bytes:
+            first += footer.num_rows
+            continue
         read = 0
         try:
             for batch in _batches(parquet, group, footer, names):
@@ -412,9 +429,9 @@ def _row_groups(
                 read += batch.num_rows
         except (pa.ArrowException, OSError, Unreadable) as error:
             _raise_if_io(error)
-            start, end = _byte_range(footer, file.bytes)
             reason = error.reason if isinstance(error, Unreadable) else Reason.DAMAGED
             evidence = {"row_group": group, "rows": footer.num_rows, "rows_read": read, "error": _first_line(error)}
+            end = min(end, file.stop)
             tally.skip(max(start, passed), max(end, passed), reason, **evidence)
             passed = max(end, passed)
         first += footer.num_rows

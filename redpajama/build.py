@@ -41,7 +41,7 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     compared = any(source.paragraphs for source in manifest.source)
     lines = [documents.EXTRACTED, paragraphs.PARAGRAPHS] if compared else []
     by_goal = {
-        "documents": [documents.INPUTS, *given, *lines, documents.DOCUMENTS],
+        "documents": [documents.INPUTS, *given, documents.CUTS, *lines, documents.DOCUMENTS],
         "dedup": [*_models(manifest), judge.STAGE, *dedup],
         "mixture": [*([] if given else [tokenizer.STAGE]), *mixing] if manifest.mixture else [],
         "tokens": [shards.STAGE] if manifest.mixture else [],

@@ -1,7 +1,8 @@
 """bzip2 files, of one stream or many: every block is decoded by itself, as a stream of one block.
 
 So the damage unit is the block: `bzip2recover` saves files the same way. A block begins at any bit with the mark
-0x314159265359 and its checksum; what ends it is the next mark, of a block or of the stream's end.
+0x314159265359 and its checksum; what ends it is the next mark, of a block or of the stream's end. And a file can be
+read from any block on; the checksum of that one's stream, which is made of those of its blocks, is then not looked at.
 """
 
 import bz2
@@ -61,10 +62,11 @@ class Bzip2:
         self.window = window
         self.checksum: int | None = None  # of the stream so far; None once a part of it is missing
 
-    def pieces(self) -> Iterator[Piece]:
-        """Adjoining pieces from byte 0 to the end."""
-        mark = self.next_mark(0)
-        yield from self.between(0, mark)
+    def pieces(self, start: int = 0) -> Iterator[Piece]:
+        """Adjoining pieces from byte 0, or from one of `starts`, to the end."""
+        mark = self.next_mark(start * 8)
+        if not start:
+            yield from self.between(0, mark)
         while mark:
             following = self.next_mark(_trailer_end(mark) * 8 if mark.is_end else mark.bit + 48)
             if mark.is_end:
@@ -72,6 +74,16 @@ class Bzip2:
             else:
                 yield from self.block(mark, following)
             mark = following
+
+    def starts(self, step: int) -> Iterator[int]:
+        """Every `step` bytes, where the next block begins: the byte that holds its first bit."""
+        at = step
+        while at < self.window.size and (mark := self.next_mark(at * 8)):
+            if mark.is_end:
+                at = _trailer_end(mark)
+            else:
+                yield mark.bit // 8
+                at = mark.bit // 8 + step
 
     def next_mark(self, bit: int) -> Mark | None:
         """The first mark at or after a bit offset of the file."""

@@ -259,6 +259,7 @@ def _zstd_skippable_end(window: Window, start: int) -> int:
 
 GZIP = Codec("gzip", b"\x1f\x8b\x08", gzip_steps, padded=True, partial=True)
 ZSTD = Codec("zstd", _ZSTD_MAGIC, zstd_steps, padded=False, partial=False)
+CODECS = {codec.name: codec for codec in (GZIP, ZSTD)}
 _SUFFIXES = {
     "gz": "gzip",
     "gzip": "gzip",

@@ -7,21 +7,23 @@ damaged one is skipped, with its raw byte range in the ledger, and shows as `Non
 A unit of at most 64 MiB is verified (checksum, clean end) before any of its bytes are delivered. A longer one is
 delivered as it is decoded; when damage shows, the last 64 KiB decoded before it are withheld, as they may be wrong.
 After damage, reading goes on at the next unit that decodes. Memory stays bounded, also against bombs.
+
+A large file may be read in ranges that begin where a unit does (`cuts`). A record belongs to the range in which it
+begins: the reader of a range goes past its end to finish the last one, and passes over what began before.
 """
 
 import itertools
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
 
 from redpajama.bzip2 import Bzip2
 from redpajama.codecs import (
-    GZIP,
+    CODECS,
     READ_BYTES,
-    ZSTD,
     BadChecksum,
     BrokenUnit,
     Codec,
@@ -51,17 +53,19 @@ def members(file: RawFile, tally: Tally, max_expansion: int = MAX_EXPANSION) -> 
     """(raw start, raw end, decompressed bytes) of each gzip member, zstd frame or bzip2 block; `None` is a gap.
 
     A unit over 64 MiB, and a plain file, comes in several items that adjoin. When exhausted, the bytes that `tally`
-    has as consumed and skipped have grown by `file.bytes` together.
+    has as consumed and skipped have grown by `file.length` together.
     """
-    tally.file = file.url
+    tally.file, tally.start = file.url, file.start
     with file.open() as stream:
         window = Window(stream, file.bytes)
-        codec, pieces = _pieces(window, file.url, max_expansion)
-        start = written = 0
+        codec, pieces = _pieces(window, file, max_expansion)
+        start, written = file.start, 0
         for piece in pieces:
+            if start >= file.stop and piece.end > start:
+                return  # of the next range
             written += len(piece.data)
-            if written > FILE_ALLOWANCE_BYTES + max_expansion * piece.end:
-                _skip(window, start, Piece(file.bytes, reason=Reason.EXPANSION_LIMIT), codec, file, tally)
+            if written > FILE_ALLOWANCE_BYTES + max_expansion * (piece.end - file.start):
+                _skip(window, start, Piece(file.stop, reason=Reason.EXPANSION_LIMIT), codec, file, tally)
                 yield None
                 return
             if piece.reason:
@@ -88,10 +92,11 @@ def lines(file: RawFile, tally: Tally) -> Iterator[tuple[int, bytes]]:
     """(1-based line number, line without its newline), each a unit of `tally`; blank lines are passed over.
 
     A gap ends the current line, and what follows it starts another. A byte order mark before the first line is cut.
+    Of a range: the lines that begin behind its first newline, numbered from there, up to the first newline behind it.
     """
     number = 1
-    for line, ended in _split_lines(chunks(file, tally)):
-        if number == 1 and line:
+    for line, ended in _split_lines(_line_chunks(file, tally)):
+        if number == 1 and line and not file.start:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if len(line) > MAX_LINE_BYTES:
             tally.unit()
@@ -100,6 +105,30 @@ def lines(file: RawFile, tally: Tally) -> Iterator[tuple[int, bytes]]:
             tally.unit()
             yield number, line
         number += ended
+
+
+def _line_chunks(file: RawFile, tally: Tally) -> Iterator[bytes | None]:
+    """The chunks of the lines that begin in a range."""
+    parts = chunks(file, tally)
+    if file.stop < file.bytes:
+        parts = itertools.chain(parts, _through_newline(chunks(file.rest, Tally())))
+    return _after_newline(parts) if file.start else parts
+
+
+def _through_newline(parts: Iterator[bytes | None]) -> Iterator[bytes | None]:
+    for part in parts:
+        end = part.find(b"\n") + 1 if part else 0
+        yield part[:end] if end else part
+        if end:
+            return
+
+
+def _after_newline(parts: Iterator[bytes | None]) -> Iterator[bytes | None]:
+    for part in parts:
+        _, newline, rest = part.partition(b"\n") if part else (b"", b"", b"")
+        if newline:
+            yield rest
+            yield from parts
 
 
 def json_rows(file: RawFile, tally: Tally) -> Iterator[tuple[int, dict[str, Any], bytes]]:
@@ -124,11 +153,11 @@ def read_all(file: RawFile, tally: Tally) -> bytes:
 def consume(file: RawFile, tally: Tally) -> None:
     """Account for a container that is read by random access: all its bytes are consumed."""
     tally.file = file.url
-    tally.consumed_bytes += file.bytes
+    tally.consumed_bytes += file.length
 
 
 def _skip(window: Window, start: int, piece: Piece, codec: str, file: RawFile, tally: Tally) -> None:
-    tally.file = file.url  # a caller may have begun another file meanwhile
+    tally.file, tally.start = file.url, file.start  # a caller may have begun another file meanwhile
     note = {"note": piece.note} if piece.note else {}
     sample = window.sample(start, min(piece.end - start, SAMPLE_BYTES))
     tally.skip(start, piece.end, piece.reason or Reason.DAMAGED, sample, codec=codec, **note)
@@ -161,26 +190,69 @@ def _split_lines(parts: Iterator[bytes | None]) -> Iterator[tuple[bytes, bool]]:
     yield b"".join(pending), False
 
 
-def _pieces(window: Window, url: str, max_expansion: int) -> tuple[str, Iterator[Piece]]:
-    """The codec's name, and the file's pieces."""
-    codec = codec_of(window.read(0, 4), url)
+def _pieces(window: Window, file: RawFile, max_expansion: int) -> tuple[str, Iterator[Piece]]:
+    """The codec's name, and the pieces of the file's range, with those that follow where a unit is compressed."""
+    codec = codec_of(window.read(0, 4), file.url)
     if codec != "plain" and not window.size:
         return codec, iter([Piece(0, reason=Reason.TRUNCATED)])
     if codec == "bzip2":
-        return codec, Bzip2(window).pieces()
+        return codec, Bzip2(window).pieces(file.start)
     if codec == "plain":
-        return codec, plain_pieces(window)
-    return codec, read_units(window, GZIP if codec == "gzip" else ZSTD, max_expansion)
+        return codec, plain_pieces(window, file.start, file.stop)
+    units = read_units(Search(window, CODECS[codec]), file.start, max_expansion)
+    return codec, (piece for _, piece in units)
 
 
-def plain_pieces(window: Window) -> Iterator[Piece]:
-    """The file as it is."""
-    at = 0
-    while data := window.read(at, READ_BYTES):
+def plain_pieces(window: Window, at: int, stop: int) -> Iterator[Piece]:
+    """The bytes [at, stop) as they are."""
+    while at < stop and (data := window.read(at, min(READ_BYTES, stop - at))):
         at += len(data)
         yield Piece(at, data)
-    if at < window.size:
-        yield Piece(window.size, reason=Reason.TRUNCATED)
+    if at < stop:
+        yield Piece(stop, reason=Reason.TRUNCATED)
+
+
+# --- where parts may begin
+
+
+def cuts(file: RawFile, part_bytes: int) -> list[int]:
+    """Raw offsets at which a file of lines or of XML may be cut into ranges: units begin there.
+
+    A plain file has them anywhere, bzip2 at any block, gzip and zstd only where there are several members or frames;
+    these are decoded to find them.
+    """
+    codec = codec_name(file)
+    if codec == "plain":
+        return spaced(range(part_bytes, file.bytes, part_bytes), file.bytes, part_bytes)
+    if codec != "bzip2":
+        return spaced((start for start, _ in unit_chunks(file)), file.bytes, part_bytes)
+    with file.open() as stream:
+        starts = Bzip2(Window(stream, file.bytes)).starts(part_bytes)
+        return spaced(starts, file.bytes, part_bytes)
+
+
+def codec_name(file: RawFile) -> str:
+    """gzip | zstd | bzip2 | plain."""
+    with file.open() as stream:
+        return codec_of(stream.read(4), file.url)
+
+
+def spaced(starts: Iterable[int], size: int, part_bytes: int) -> list[int]:
+    """Those of ascending offsets that leave at least `part_bytes` before them, and half as much after the last."""
+    chosen = [0]
+    for start in starts:
+        if start - chosen[-1] >= part_bytes and size - start >= part_bytes / 2:
+            chosen.append(start)
+    return chosen[1:]
+
+
+def unit_chunks(file: RawFile) -> Iterator[tuple[int, bytes | None]]:
+    """As `chunks` of a gzip or zstd file, each with the raw offset at which its unit begins."""
+    with file.open() as stream:
+        window = Window(stream, file.bytes)
+        codec = CODECS[codec_of(window.read(0, 4), file.url)]
+        for start, piece in read_units(Search(window, codec), 0, MAX_EXPANSION):
+            yield start, None if piece.reason else piece.data
 
 
 # --- gzip members, zstd frames
@@ -228,23 +300,22 @@ def read_unit(steps: Steps, start: int, held: Held, max_expansion: int) -> Itera
     yield from held.release()
 
 
-def read_units(window: Window, codec: Codec, max_expansion: int) -> Iterator[Piece]:
-    """All units of a file and what lies between them, as adjoining pieces from byte 0 to the end."""
-    search = Search(window, codec)
-    at = 0
+def read_units(search: "Search", at: int, max_expansion: int) -> Iterator[tuple[int, Piece]]:
+    """(where its unit begins, piece) of all units from offset `at` on; the pieces adjoin, up to the end of the file."""
+    window, codec = search.window, search.codec
     while at < window.size:
         start, held = at, Held()
         try:
             for piece in read_unit(codec.steps(window, start), start, held, max_expansion):
-                yield piece
+                yield start, piece
                 at = piece.end
         except BrokenUnit as broken:
             for piece in after_damage(broken, start, at, held, search):
-                yield piece
+                yield start, piece
                 at = piece.end
         else:
             if codec.padded and (end := padding_end(window, at)) > at:
-                yield Piece(end)
+                yield start, Piece(end)
                 at = end
 
 

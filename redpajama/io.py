@@ -16,7 +16,7 @@ import stat
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -39,6 +39,28 @@ class RawFile:
     bytes: int
     sha256: str
     tree: str = ""  # URL of the directory input that this file belongs to
+    start: int = 0  # of the range of bytes that a part reads
+    end: int = 0  # 0: up to the end of the file
+
+    @property
+    def stop(self) -> int:
+        """Where the range ends."""
+        return self.end or self.bytes
+
+    @property
+    def length(self) -> int:
+        """Bytes of the range."""
+        return self.stop - self.start
+
+    @property
+    def whole(self) -> "RawFile":
+        """The file without its range."""
+        return replace(self, start=0, end=0)
+
+    @property
+    def rest(self) -> "RawFile":
+        """What follows the range, for a reader whose last record ends there; `stop` must not be the file's end."""
+        return replace(self, start=self.stop, end=0)
 
     @property
     def relative(self) -> str:

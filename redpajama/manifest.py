@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from redpajama.artifacts import UserError
 
 MIXTURE_PART_TOKENS = 8_000_000  # about 35 MB of text
+PART_BYTES = 256 << 20
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
 Kind = Literal["prose", "code", "tables"]  # of text: near-dedup compares within one
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)]
@@ -189,6 +190,8 @@ class Source(Table):
     requester_pays: bool = Field(default=False, exclude_if=lambda pays: not pays)  # S3 bills whoever reads: accepted
     sha256: dict[str, Sha256] = {}  # URL -> expected SHA-256 (hex)
     groups: int | None = Field(default=None, ge=1)  # files below 16 MB are grouped by name into so many parts
+    # larger files are read in ranges of about so much, where their format allows it
+    part_bytes: int = Field(default=PART_BYTES, ge=1, exclude_if=lambda value: value == PART_BYTES)
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)  # of raw units
     options: dict[str, Any] = {}
     paragraphs: Paragraphs | None = Field(default=None, exclude_if=lambda value: value is None)

@@ -10,7 +10,7 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import NamedTuple
 
 from lxml import etree
@@ -68,15 +68,27 @@ class _Slot(NamedTuple):
     ended: "_End"
 
 
-def records(chunks: Iterable[bytes | None], opening: bytes, closing: bytes) -> Iterator[Piece]:
+def records(
+    chunks: Iterable[bytes | None],
+    opening: bytes,
+    closing: bytes,
+    rest: Iterable[bytes | None] = (),
+    inside: bool = False,
+) -> Iterator[Piece]:
     """Decoded XML -> its head, its records, and whatever else stands where a record could.
 
     `opening` and `closing` are patterns: the opening tag's first bytes, and the bytes that end a record. Memory is
     bounded by the largest record.
+
+    Args:
+        rest: what follows the chunks in the file, where they are a range of it. What begins in a range and ends
+            behind it belongs to the range: all up to the first opening tag in `rest`.
+        inside: the chunks do not begin where the file does. What stands before their first opening tag belongs to the
+            range before them, and the head is empty.
     """
     ends = re.compile(closing)
     first = True
-    for slot in _slots(chunks, re.compile(opening)):
+    for slot in _slots_of_range(chunks, rest, inside, re.compile(opening)):
         if first:
             yield Piece(Kind.HEAD, slot.offset, slot.data)
         elif not slot.opened:
@@ -90,6 +102,41 @@ def records(chunks: Iterable[bytes | None], opening: bytes, closing: bytes) -> I
             kind = Kind.STRAY if slot.ended is _End.NEXT else Kind.CUT
             yield Piece(kind, slot.offset, slot.data[:MAX_QUARANTINE_BYTES])
         first = False
+
+
+def _slots_of_range(
+    chunks: Iterable[bytes | None], rest: Iterable[bytes | None], inside: bool, opening: re.Pattern[bytes]
+) -> Iterator[_Slot]:
+    """The slots that begin in a range of a file; an empty head before those of a range inside it."""
+    ahead = _Ahead(rest, opening)
+    slots = _slots(chain(chunks, ahead.chunks()), opening)
+    if inside:
+        slots = chain([_Slot(0, b"", False, False, _End.NEXT)], dropwhile(lambda slot: not slot.opened, slots))
+    held = next(slots)
+    for slot in slots:
+        yield held
+        held = slot
+    if not ahead.found:  # else it is only that opening tag
+        yield held
+
+
+class _Ahead:
+    """What follows a range, up to and with the first opening tag that begins there."""
+
+    def __init__(self, rest: Iterable[bytes | None], opening: re.Pattern[bytes]) -> None:
+        self.rest, self.opening = rest, opening
+        self.found = False
+
+    def chunks(self) -> Iterator[bytes | None]:
+        before = b""
+        for chunk in self.rest:
+            data = before + (chunk or b"")
+            if found := self.opening.search(data):
+                self.found = True
+                yield data[len(before) : found.end()]
+                return
+            yield chunk
+            before = data[-OVERLAP_BYTES:] if chunk is not None else b""
 
 
 def _between(kind: Kind, offset: int, data: bytes, is_last: bool = False) -> Iterator[Piece]:

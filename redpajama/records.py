@@ -117,6 +117,7 @@ class Tally:
     """
 
     file: str = ""  # the URL being read: readers set it, every row's evidence names it
+    start: int = 0  # raw byte from which lines and offsets in the decoded file are counted; evidence calls it `from`
     read: int = 0
     kept: int = 0
     merged: int = 0
@@ -157,12 +158,15 @@ class Tally:
     ) -> None:
         """One readable unit is not wanted, for a named reason."""
         self.dropped[reason] += 1
-        self._row(doc_id, "dropped", reason, value, threshold, evidence)
+        self._row(doc_id, "dropped", reason, value, threshold, self._from(evidence))
 
     def quarantine(self, doc_id: str, reason: Reason, raw: bytes = b"", **evidence: Any) -> None:
         """One unit cannot be read. `raw` is its bytes, kept up to 64 KiB; evidence says where it stood."""
         self.quarantined[reason] += 1
-        self._row(doc_id, "quarantined", reason, None, None, evidence, raw[:MAX_QUARANTINE_BYTES])
+        self._row(doc_id, "quarantined", reason, None, None, self._from(evidence), raw[:MAX_QUARANTINE_BYTES])
+
+    def _from(self, evidence: dict[str, Any]) -> dict[str, Any]:
+        return {"from": self.start, **evidence} if self.start else evidence
 
     def skip(self, start: int, end: int, reason: Reason, raw: bytes = b"", **evidence: Any) -> None:
         """Raw bytes [start, end) of the current file are unreadable; how many units they held is unknown."""

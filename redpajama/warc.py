@@ -14,7 +14,9 @@ from typing import NamedTuple
 import brotli
 import zstandard
 
-from redpajama.records import MAX_QUARANTINE_BYTES, Reason
+from redpajama import decompress
+from redpajama.io import RawFile
+from redpajama.records import MAX_QUARANTINE_BYTES, Reason, Tally
 
 MAX_RECORD_BYTES = 64 << 20  # CommonCrawl cuts a page at 1 MiB, since 2025 at 5 MiB
 MAX_HEADER_BYTES = 256 << 10
@@ -65,6 +67,38 @@ def records(chunks: Iterable[bytes | None]) -> Iterator[Record]:
             yield _next_record(ahead)
         else:
             yield _passed_over(ahead, Reason.TRUNCATED if ahead.after_gap else Reason.INVALID_RECORD, "no WARC header")
+
+
+def record_cuts(file: RawFile, part_bytes: int) -> list[int]:
+    """Raw offsets at which a WARC file may be cut: where a whole record begins, and with it a member or frame.
+
+    Only the reader knows where records begin: a page may itself be a WARC file. So the file is read to find them.
+    """
+    codec = decompress.codec_name(file)
+    if codec == "plain":
+        starts = (record.offset for record in records(decompress.chunks(file, Tally())) if not record.fault)
+    elif codec == "bzip2":  # its blocks begin anywhere
+        starts = iter([])
+    else:
+        starts = _starts_of_both(file)
+    return decompress.spaced(starts, file.bytes, part_bytes)
+
+
+def _starts_of_both(file: RawFile) -> Iterator[int]:
+    """Raw offsets where a unit of a compressed file begins with a record."""
+    raw_of: dict[int, int] = {}  # offset in the decoded file -> of the unit that begins there
+
+    def chunks() -> Iterator[bytes | None]:
+        decoded, last = 0, -1
+        for raw, data in decompress.unit_chunks(file):
+            if raw != last:
+                raw_of[decoded] = raw
+            decoded, last = decoded + len(data or b""), raw
+            yield data
+
+    for record in records(chunks()):
+        if not record.fault and record.offset in raw_of:
+            yield raw_of[record.offset]
 
 
 class _Ahead:

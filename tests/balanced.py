@@ -20,7 +20,7 @@ def read_balanced(module: ModuleType, files: Sequence[RawFile], **options) -> tu
         tally.keep()
     outcomes = tally.kept + tally.merged + sum(tally.dropped.values()) + sum(tally.quarantined.values())
     assert outcomes == tally.read
-    assert tally.consumed_bytes + tally.skipped_bytes == sum(file.bytes for file in files)
+    assert tally.consumed_bytes + tally.skipped_bytes == sum(file.length for file in files)
     return documents, tally
 
 

@@ -15,7 +15,7 @@ LAYERS = [
     {"records", "hashing"},
     {"manifest", "artifacts", "columns", "stages", "verdicts", "workers", "beam"}
     | {"io", "hosts", "download", "dumps", "decompress", "codecs", "bzip2"},
-    {"archives", "markup", "latex", "licenses", "license_lists", "sourcecode", "warc"},
+    {"archives", "markup", "latex", "licenses", "license_lists", "posthtml", "sourcecode", "warc"},
     {"tokenize"},
     {"quality", "dedup"},
     {"pipelines", "mixers", "report"},

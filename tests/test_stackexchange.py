@@ -11,6 +11,7 @@ import py7zr
 import pytest
 from balanced import damaged, read_balanced
 from conftest import SHARED, needs_shared, raw_file, write_raw
+from stepwise import build_stepwise
 
 from redpajama import markup
 from redpajama.pipelines import stackexchange
@@ -69,7 +70,7 @@ def test_a_thread_is_one_document_with_redpajamas_fields(tmp_path):
             OwnerUserId="8",
             ContentLicense="CC BY-SA 3.0",
         ),
-        row(9, "<p>Yes.</p>", PostTypeId="2", ParentId="7", OwnerDisplayName="somebody gone"),
+        row(9, "Yes.", PostTypeId="2", ParentId="7", OwnerDisplayName="somebody gone", CreationDate="2011-04-07"),
     )
     [document], tally = read_bytes(tmp_path, data)
     assert document.doc_id == "src/beer.stackexchange.com/7"
@@ -85,6 +86,7 @@ def test_a_thread_is_one_document_with_redpajamas_fields(tmp_path):
         "site": "beer.stackexchange.com",
         "authors": ["https://beer.stackexchange.com/users/8", "somebody gone"],
         "license": "CC BY-SA 3.0",
+        "licenses": ["CC BY-SA 3.0", "CC BY-SA 2.5"],
     }
     assert (tally.read, tally.kept, tally.merged) == (2, 1, 1)
 
@@ -430,3 +432,60 @@ def test_the_shape_is_that_of_redpajamas_rows():
         assert re.match(r"Q: \S", text)
     assert any("\n\nA: " in text for text in theirs)
     assert any("\n\nA: " in text for text in ours)
+
+
+# ---- licences, sites
+
+
+def test_a_post_without_a_licence_has_that_of_its_day():
+    days = ["2010-01-01T00:00:00", "2011-04-07T23:59:59.999", "2011-04-08T00:00:00.000", "2018-05-01T23:59:59.999"]
+    versions = [stackexchange.license_of(day)[-3:] for day in [*days, "2018-05-02T00:00:00.000", "2024-03-31", ""]]
+    assert versions == ["2.5", "2.5", "3.0", "3.0", "4.0", "4.0", ""]
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["bicycles-meta-2023", "conlang-meta-2020", "french-meta-2021"])
+def test_the_licence_by_date_is_the_one_that_real_dumps_name_but_for_some_edited_posts(name):
+    rows = [markup.parse(row) for row in re.findall(rb"<row .*?/>", (POSTS / name / "Posts.xml").read_bytes())]
+    other = [row for row in rows if row.get("ContentLicense") != stackexchange.license_of(row.get("CreationDate"))]
+    assert len(other) < 0.01 * len(rows)
+    assert all(row.get("LastEditDate") for row in other)
+
+
+def three_sites(tmp_path):
+    small, large = posts_xml(question(1)), posts_xml(*(question(number) for number in range(50)))
+    tags = archive(("Tags.xml", large))
+    files = {"a.com.7z": archive(("Posts.xml", large)), "b.com/Posts.xml": small, "c.com.7z": tags}
+    return [write_raw(tmp_path, name, data) for name, data in files.items()]
+
+
+def test_the_largest_sites_are_those_with_most_bytes_of_posts(tmp_path):
+    files = three_sites(tmp_path)
+    for wanted, found in {1: ["a.com"], 2: ["a.com", "b.com"], 28: ["a.com", "b.com"]}.items():
+        assert stackexchange.resolve(stackexchange.Options(sites=f"largest-{wanted}"), files) == {"sites": found}
+    assert stackexchange.resolve(stackexchange.Options(sites=["b.com"]), files) == {}
+    broken = write_raw(tmp_path, "d.com.7z", files[0].open().read()[:-20])
+    assert stackexchange.posts_bytes(broken) == 0
+
+
+def test_files_of_other_sites_are_left_out_by_name(tmp_path):
+    documents, tally = read_balanced(stackexchange, three_sites(tmp_path), sites=("b.com",))
+    assert [document.doc_id for document in documents] == ["src/b.com/1"]
+    assert tally.dropped == {"not-selected": 2}
+
+
+def test_sites_is_a_list_or_the_largest():
+    with pytest.raises(ValueError, match="wanted a list of host names, or 'largest-28', not 'large'"):
+        stackexchange.Options(sites="large")
+
+
+def test_a_build_finds_the_largest_sites_among_all_its_files(tmp_path):
+    three_sites(tmp_path)
+    manifest = tmp_path / "m.toml"
+    manifest.write_text(
+        'name = "m"\nseed = 1\n[[source]]\nname = "se"\npipeline = "stackexchange"\n'
+        'inputs = ["*.7z", "*/Posts.xml"]\noptions = { sites = "largest-1" }\n'
+    )
+    build = build_stepwise(manifest, tmp_path / "r", "documents")
+    kept = {part.inputs[0]["url"]: part.counts["kept"] for part in build.parts("documents")}
+    assert kept == {"a.com.7z": 50, "b.com/Posts.xml": 0, "c.com.7z": 0}

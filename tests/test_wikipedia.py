@@ -9,7 +9,7 @@ from conftest import SHARED, needs_shared, raw_file, write_raw
 
 from redpajama import markup
 from redpajama.pipelines import wikipedia
-from redpajama.records import Reason
+from redpajama.records import Reason, Tally
 
 DUMPS = SHARED / "wikipedia"
 NAME = "enwiki-20230320-pages-articles.xml"
@@ -183,16 +183,35 @@ def test_redirects_are_told_in_each_language(text):
 
 
 @pytest.mark.parametrize(
-    "text",
-    """{{пояснение}} {{Desambiguació}} {{rozcestník|x}} {{Flertydig}} {{Begriffsklärung}} {{Disambig}}
-    {{desambiguación}} {{Homonymie}} {{Razdvojba}} {{egyért}} {{Disambigua}} {{dp}}
-    {{Ujednoznacznienie}} {{Desambiguação}}
-    {{Gren}} {{Dezambiguizare}} {{неоднозначность}} {{Razločitev}} {{Вишезначна_одредница}}
-    {{Багатозначність}} __DISAMBIG__
-    {{dab<!--c-->}} {{human_name_disambiguation}}""".split(),  # noqa: SIM905
+    ("language", "templates"),
+    {
+        "bg": "{{пояснение}} {{Пояснителна страница}}",
+        "ca": "{{Desambiguació}} {{Acrònim}} {{Biografia desambiguació}}",
+        "cs": "{{rozcestník|x}} {{Rozcestník - příjmení}}",
+        "da": "{{Flertydig}}",
+        "de": "{{Begriffsklärung}} {{BKS}}",
+        "en": "{{Disambiguation}} {{dab<!--c-->}} {{human_name_disambiguation}} __DISAMBIG__",
+        "es": "{{desambiguación}} {{des}}",
+        "fr": "{{Homonymie}} {{Patronymie}} {{Homonymie de clubs sportifs}} {{Villes homonymes}}",
+        "hr": "{{Razdvojba}}",
+        "hu": "{{egyért}} {{Egyértelműsítő lap}}",
+        "it": "{{Disambigua}} {{Sigla2}}",
+        "nl": "{{dp}} {{Dpintro}}",
+        "pl": "{{Ujednoznacznienie}} {{DisambRulers}}",
+        "pt": "{{Desambiguação}} {{Desambig}}",
+        "ro": "{{Dezambiguizare}} {{DezGeo}}",
+        "ru": "{{неоднозначность}} {{Многозначность}}",
+        "sl": "{{Razločitev}} {{Razločitev osebnih imen}}",
+        "sr": "{{Вишезначна_одредница}} {{Višeznačna odrednica}}",
+        "sv": "{{Gren}} {{Robotskapad förgrening}}",
+        "uk": "{{Багатозначність}} {{DisambigN}}",
+        "xx": "{{Homonymie}} {{Gren}} {{dab}}",
+    }.items(),
 )
-def test_disambiguation_pages_are_told_in_each_language(text):
-    assert wikipedia.is_disambiguation(f"'''A''' is:\n* [[b]]\n{text}\n")
+def test_disambiguation_pages_are_told_in_each_language(language, templates):
+    for template in re.findall(r"\{\{.*?\}\}|__\w+__", templates):
+        assert wikipedia.is_disambiguation(f"'''A''' is:\n* [[b]]\n{template}\n", language), template
+    assert wikipedia.is_disambiguation("{{Disambig}}", language)
 
 
 @pytest.mark.parametrize(
@@ -202,13 +221,32 @@ def test_disambiguation_pages_are_told_in_each_language(text):
         "{{disambiguation needed|date=x}}",
         "{{about|a|b (disambiguation)}}",
         "{{other uses}}",
+        "{{Voir homonymes|a}}",
+        "{{Různé významy|a}}",
+        "{{Egyért-redir|a|b}}",
     ],
 )
 def test_a_hint_at_another_page_is_no_disambiguation(text):
-    assert not wikipedia.is_disambiguation(text)
+    assert not any(wikipedia.is_disambiguation(text, language) for language in wikipedia.DISAMBIGUATION_TEMPLATES)
+
+
+def test_a_template_of_another_language_is_no_disambiguation():
+    assert not wikipedia.is_disambiguation("{{gren}}", "en")
+    assert not wikipedia.is_disambiguation("{{des}}", "sv")
 
 
 # ---- wikitext
+
+
+@needs_shared
+def test_footnotes_in_a_list_cost_no_text_around_them():
+    name = "gensim/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+    text = bz2.decompress((DUMPS / name).read_bytes()).decode()
+    [page] = re.findall(r"<page>\s*<title>Algeria</title>.*?</page>", text, re.DOTALL)
+    pieces = markup.Piece(markup.Kind.RECORD, 0, page.encode())
+    wiki = wikipedia.wiki_of(b"", "enwiki", wikipedia.Options())
+    [document] = wikipedia.read_page(pieces, wiki, "", wikipedia.Options(), "src", Tally())
+    assert "45,000 Catholics and 50,000–100,000 Protestants in Algeria." in document.text
 
 
 @pytest.mark.parametrize(
@@ -221,12 +259,21 @@ def test_a_hint_at_another_page_is_no_disambiguation(text):
         ("a [[s:Source]] and [[fr|Fr: one]] and [[doi:10.1]]", "a s:Source and Fr: one and doi:10.1"),
         ("a<ref name='b'>no {{cite}}</ref> b<ref name=b />.", "a b."),
         ("a\n{| class='x'\n|-\n| cell || cell\n|}\nb<table><tr><td>c</td></tr></table>", "a\n\nb"),
-        ("{{Infobox|a={{b}}}}A {{lang|fr|b}} c", "A  c"),
+        ("{{Infobox|a={{b}}}}A {{cite|fr|b}} c", "A  c"),
         ("__NOTOC__a __KEIN_INHALTSVERZEICHNIS__b __init__", "a b __init__"),
         ("''i'' '''b''' <b>c</b> <!-- no -->[http://x.y label] &amp;&nbsp;&eacute;", "i b c label &\xa0é"),
         ("Lead.\n\n== One ==\n=== Two ===\ntext\n== Three ==\n", "Lead.\n\nOne\n\nTwo\ntext\n\nThree"),
-        ("* a\n* b\n# c\n: d", "a\n b\n c\n d"),
+        ("* a\n* b\n# c\n: d", "a\nb\nc\nd"),
         ("a   \n\n\n\n \nb", "a\n\nb"),
+        ("{{lang|grc|''ἀναρχία''}}, {{Lang-sq|[[Shqipëri]]a}}, {{langx|el|ἀρχός}}", "ἀναρχία, Shqipëria, ἀρχός"),
+        ("{{transl|ar|ALA|Allāh}} {{nowrap|[[A|Apollo]] 7}} {{small|s}} {{abbr|Mr|Mister}}", "Allāh Apollo 7 s Mr"),
+        ("{{nowrap|a {{lang|fr|b {{cite|x}}}}}} [[c|{{small|d}}]] ''{{lang|la|e}}''", "a b  d e"),
+        ("{{convert|1300|mi|km}}, {{Convert|5|to|10|km|mi|abbr=on}}, {{cvt|3|ft}}", "1300 mi, 5 to 10 km, 3 ft"),
+        ("a<ref name=b>[[c</ref> d<REF>''e</REF\n> ''f<ref>'</ref>''<!-- <ref> --> g", "a d f g"),
+        ("a<nowiki><ref>b</ref><!-- c --></nowiki>d", "a<ref>b</ref><!-- c -->d"),
+        ("a<ref>b<ref>c</ref>d</ref>e <ref name='x'/>f", "ae f"),
+        ("{{lang|grc}}{{nowrap}}{{convert}}x", "x"),
+        ("*   [[a]]\n** b\n#c\n:: d\n code", "a\nb\nc\nd\n code"),
         ("&#xD800;x", "\ufffdx"),
     ],
 )
@@ -390,7 +437,7 @@ def test_a_real_article_reads_as_on_the_site():
         "Григорианският календар е въведен в употреба на 4 октомври 1582\xa0г. в съответствие с була"
     )
     assert document.text.endswith(
-        "Външни препратки\n\n ГРИГОРИАНСКИ КАЛЕНДАР\n Kalendergenerator\n Вечният календар\n"
-        " Papst Gregor XIII: Inter Gravissimas Папската Була\n Алтернативи\n\nИзточници"
+        "Външни препратки\n\nГРИГОРИАНСКИ КАЛЕНДАР\nKalendergenerator\nВечният календар\n"
+        "Papst Gregor XIII: Inter Gravissimas Папската Була\nАлтернативи\n\nИзточници"
     )
     assert document.meta["url"].startswith("https://bg.wikipedia.org/wiki/%D0%93%D1%80")

@@ -34,6 +34,10 @@ class Pipeline(Protocol):
     LIBRARIES: tuple[str, ...]  # distributions whose version can change the bytes
     SIDE_FILES: tuple[str, ...]  # options that name a file which every part needs: its hash enters the fingerprint
     Options: type[BaseModel]  # `[source.options]`
+    # A module whose `read` honours the range of a RawFile has also
+    #     cuts(file: RawFile, part_bytes: int) -> list[int]: raw offsets, ascending, at which the file may be cut
+    # and one whose options may depend on all files of the source
+    #     resolve(options: Options, files: Sequence[RawFile]) -> dict: those options as they are then
 
     def read(self, files: Sequence[RawFile], options: BaseModel, source: str, tally: Tally) -> Iterator[Document]:
         """The files of one part -> its documents; everything else goes into `tally`."""

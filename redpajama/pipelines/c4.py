@@ -28,6 +28,9 @@ LIBRARIES = ("orjson",)
 SIDE_FILES = ()
 
 
+cuts = decompress.cuts
+
+
 class Options(BaseModel):
     """`[source.options]` of a C4 source."""
 

@@ -37,7 +37,17 @@ from redpajama import decompress
 from redpajama.hashing import content_key
 from redpajama.io import RawFile
 from redpajama.records import Document, Reason, Tally
-from redpajama.warc import ARC, Record, Undecodable, decode_body, digest_of, http_header, media_type, records
+from redpajama.warc import (
+    ARC,
+    Record,
+    Undecodable,
+    decode_body,
+    digest_of,
+    http_header,
+    media_type,
+    record_cuts,
+    records,
+)
 
 VERSION = 1
 UNIT = "WARC record"
@@ -55,6 +65,9 @@ SHALLOW = 3  # a `<ul>` with fewer elements between it and `<body>` is a menu to
 SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
 MAX_LINKED_FRACTION = 0.5  # of the text of a list that is no menu
 MAX_EXTRACTION_COST = 500_000_000  # characters x depth; resiliparse takes up to 20 ns each for the main content
+
+
+cuts = record_cuts
 
 
 class Options(BaseModel):

@@ -1,8 +1,10 @@
-"""The stages `inputs`, `extracted` and `documents`: raw files -> identified inputs -> documents with their signals.
+"""The stages `inputs`, `inputs-split`, `extracted`, `documents`: raw files -> ranges -> documents with their signals.
 
 `inputs` measures the SHA-256 of every raw file and downloads what cannot be read in place. Its records are a memory,
 not an output: they are keyed by (URL, place, size, ETag or mtime) and no build names them. A source with
 `[source.paragraphs]` is read into the stage `extracted`; its documents are what the stage `paragraphs` leaves of them.
+`inputs-split` finds where files above `part_bytes` may be cut, so that each range is a part of its own; a file of a
+format that cannot be cut (7z, tar, one gzip member) is one part.
 """
 
 import zlib
@@ -10,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
-from itertools import compress
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,6 +65,33 @@ def identify(build: Build, part: Part, outputs: Outputs) -> Result:
     return [found], {"read": 1, "kept": 1, "bytes": raw.bytes}
 
 
+# ---- inputs-split
+
+
+def plan_cuts(build: Build) -> list[Part]:
+    """One part for each file that is larger than a part should be, where its pipeline can read ranges."""
+    parts = []
+    for source in build.manifest.source:
+        stamp = fingerprint(stage=["inputs-split", VERSION], pipeline=source.pipeline, part_bytes=source.part_bytes)
+        for file in found_files(build, source) if hasattr(pipeline(source.pipeline), "cuts") else []:
+            if file["bytes"] > source.part_bytes and not file["tree"]:
+                reads = [file["url"], file["sha256"]]
+                parts.append(Part("inputs-split", source.name, stamp, reads, file, file["bytes"]))
+    return parts
+
+
+def find_cuts(build: Build, part: Part, outputs: Outputs) -> Result:
+    """Where one file may be cut."""
+    source = build.manifest.source_named(part.name)
+    cuts = pipeline(source.pipeline).cuts(_raw_file(build, part.spec), source.part_bytes)
+    return [{"url": part.spec["url"], "cuts": cuts}], {"read": 1, "kept": 1, "cuts": len(cuts)}
+
+
+def found_files(build: Build, source: Source) -> list[dict[str, Any]]:
+    """The files of a source as `identify` describes them, by URL."""
+    return sorted((record.inputs[0] for record in build.parts("inputs", source.name)), key=lambda file: file["url"])
+
+
 # ---- documents
 
 
@@ -80,15 +109,16 @@ def plan_extracted(build: Build) -> list[Part]:
 
 
 def _plan_raw(stage: str, build: Build, source: Source) -> list[Part]:
-    """Parts of one source: a directory tree, a group of small files, or one file."""
-    files = sorted((record.inputs[0] for record in build.parts("inputs", source.name)), key=lambda f: f["url"])
+    """Parts of one source: a directory tree, a group of small files, one file, or a range of one."""
     side = {name: build.parts("inputs", f"{source.name}.{name}")[0].inputs[0] for name in side_fields(source)}
-    stamp = documents_fingerprint(source, {name: file["sha256"] for name, file in side.items()})
+    resolved = _resolved(build, source)
+    stamp = documents_fingerprint(source, resolved | {name: file["sha256"] for name, file in side.items()})
     parts = []
-    for group in _grouped(files, source.groups).values():
-        reads = [[file["url"], file["sha256"], *filter(None, [file["tree"]])] for file in group]
-        size = sum(file["bytes"] for file in group)
-        parts.append(Part(stage, source.name, stamp, reads, {"files": group, "side": side}, size))
+    for group in _grouped(list(_ranges(build, source)), source.groups).values():
+        reads = [[file["url"], file["sha256"], *filter(None, [file["tree"]]), *_range(file)] for file in group]
+        size = sum(RawFile(**file).length for file in group)
+        spec = {"files": group, "side": side, "options": resolved}
+        parts.append(Part(stage, source.name, stamp, reads, spec, size))
     return parts
 
 
@@ -107,29 +137,62 @@ def _plan_cleaned(build: Build, source: Source) -> list[Part]:
     return parts
 
 
+def _ranges(build: Build, source: Source) -> Iterator[dict[str, Any]]:
+    """The files of a source, those that were cut as one entry a range."""
+    found = [record.inputs[0] for record in build.parts("inputs-split", source.name)]
+    cuts = {file["url"]: file["cuts"] for file in found}
+    for file in found_files(build, source):
+        if inner := cuts.get(file["url"]):
+            for start, end in pairwise([0, *inner, file["bytes"]]):
+                yield {**file, "start": start, "end": end}
+        else:
+            yield file
+
+
+def _resolved(build: Build, source: Source) -> dict[str, Any]:
+    """The options of a source that only all of its files tell."""
+    module = pipeline(source.pipeline)
+    if not hasattr(module, "resolve"):
+        return {}
+    return module.resolve(module.Options(**source.options), [_raw_file(build, f) for f in found_files(build, source)])
+
+
+def _range(file: dict[str, Any]) -> list[int]:
+    """What tells the ranges of a file apart; nothing for a whole file."""
+    return [file["start"], file["end"]] if "end" in file else []
+
+
 def side_fields(source: Source) -> list[str]:
     """The options of a source that name a side file."""
     return [name for name in pipeline(source.pipeline).SIDE_FILES if source.options.get(name)]
 
 
-def documents_fingerprint(source: Source, side: dict[str, str]) -> str:
-    """All that the documents of a source depend on, but for its files; quality rules are not among it."""
+def documents_fingerprint(source: Source, known: dict[str, Any]) -> str:
+    """All that the documents of a source depend on, but for its files; quality rules are not among it.
+
+    `known` are options as they were found: the hash of a side file instead of its name, for example.
+    """
     module = pipeline(source.pipeline)
     return fingerprint(
         stage=["documents", VERSION, signals.VERSION],
         source=source.name,
         pipeline=[source.pipeline, module.VERSION],
-        options=module.Options(**source.options).model_dump(mode="json") | side,
+        options=module.Options(**source.options).model_dump(mode="json") | known,
         libraries=versions("pyarrow", *module.LIBRARIES),
     )
 
 
 def _grouped(files: list[dict[str, Any]], groups: int | None) -> dict[str, list[dict[str, Any]]]:
-    """{what the part is: its files}: by tree, by hash of the name where the manifest asks for it, else one by one."""
+    """{what the part is: its files}: by tree, by hash of the name where the manifest asks for it, else one by one.
+
+    A range of a file is alone.
+    """
     parts = defaultdict(list)
     for file in files:
         if file["tree"]:
             parts[f"tree {file['tree']}"].append(file)
+        elif "end" in file:
+            parts[f"range {file['start']} {file['url']}"].append(file)
         elif groups and file["bytes"] < SMALL_FILE_BYTES:
             parts[f"group {zlib.crc32(file['url'].encode()) % groups}"].append(file)
         else:
@@ -148,7 +211,7 @@ def read_part(build: Build, part: Part, outputs: Outputs) -> Result:
     module = pipeline(source.pipeline)
     files = [_raw_file(build, file) for file in part.spec["files"]]
     side = {name: _raw_file(build, file).path for name, file in part.spec["side"].items()}
-    options = module.Options(**{**source.options, **side})
+    options = module.Options(**{**source.options, **part.spec["options"], **side})
     tally = Tally()
     with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
         full = list(not_empty(files, tally))
@@ -157,11 +220,11 @@ def read_part(build: Build, part: Part, outputs: Outputs) -> Result:
             if tally.rows:
                 ledger.drain(tally)
         ledger.drain(tally)
-    size = sum(file.bytes for file in files)
+    size = sum(file.length for file in files)
     if tally.consumed_bytes + tally.skipped_bytes != size:
         seen = f"{tally.consumed_bytes:,} bytes were read and {tally.skipped_bytes:,} skipped"
         raise BuildFailed(f"source '{source.name}': {seen} of {size:,} in {files[0].url}")
-    inputs = [{"url": file.url, "bytes": file.bytes, "sha256": file.sha256} for file in files]
+    inputs = [_input(file) for file in files]
     return inputs, {**tally.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
 
 
@@ -196,6 +259,12 @@ def cleaned(batch: pa.RecordBatch, repeats: paragraphs.Repeats, tally: Tally) ->
         text = "\n".join(kept)
         meta = {**orjson.loads(row["meta"]), **before, "nlines": len(kept), "length": len(text)}
         yield Document(row["doc_id"], text, meta)
+
+
+def _input(file: RawFile) -> dict[str, Any]:
+    """A file as part records name it, with its range if it is one of several."""
+    whole = {"url": file.url, "bytes": file.bytes, "sha256": file.sha256}
+    return {**whole, "start": file.start, "end": file.end} if file.end else whole
 
 
 def _raw_file(build: Build, found: dict[str, Any]) -> RawFile:
@@ -318,5 +387,6 @@ def _worst(counts: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 INPUTS = Step("inputs", plan_inputs, identify, scratch=True)
+CUTS = Step("inputs-split", plan_cuts, find_cuts, scratch=True)
 EXTRACTED = Step("extracted", plan_extracted, read_part, check_bad_fraction, scratch=True)
 DOCUMENTS = Step("documents", plan_documents, build_documents, check_bad_fraction)

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from redpajama import decompress
-from redpajama.archives import Member, by_tree, is_tar, parquet_rows, peek, read_loose, read_tar
+from redpajama.archives import Member, by_tree, is_tar, parquet_cuts, parquet_rows, peek, read_loose, read_tar
 from redpajama.io import RawFile
 from redpajama.licenses import identify, is_license_name, states_terms
 from redpajama.records import Document, Reason, Tally
@@ -90,7 +90,7 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
         if group[0].tree:
             yield from read_tree(group, options, source, tally)
             continue
-        kind = kind_of(group[0])
+        kind = kind_of(group[0].whole)
         if kind == "parquet":
             for number, row in parquet_rows(group[0], COLUMNS, tally):
                 yield from parse_row(row, number, options, source, tally)
@@ -99,6 +99,12 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
         else:
             for number, row, _ in decompress.json_rows(group[0], tally):
                 yield from parse_row(row, number, options, source, tally)
+
+
+def cuts(file: RawFile, part_bytes: int) -> list[int]:
+    """Where parts of a file of rows may begin; a tarball is read as a whole."""
+    kind = kind_of(file)
+    return [] if kind == "tar" else (parquet_cuts if kind == "parquet" else decompress.cuts)(file, part_bytes)
 
 
 def kind_of(file: RawFile) -> str:

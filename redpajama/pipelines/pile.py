@@ -39,6 +39,9 @@ OVERLAPPING = ("ArXiv", "Github", "Gutenberg (PG-19)", "Pile-CC", "StackExchange
 SLICES = (*NEW_TO_REDPAJAMA, *OVERLAPPING, *WITHDRAWN)
 
 
+cuts = decompress.cuts
+
+
 class Options(BaseModel):
     """`[source.options]` of a Pile source."""
 

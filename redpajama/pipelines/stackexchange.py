@@ -18,7 +18,9 @@ Differs from RedPajama-1T
     has the `-Posts` in every URL. Its `timestamp` is the constant 2023-03-29: here the question's own date. Its
     `language` is a guess by lid.176 per document: here the site's. Authors and licence are kept, for CC BY-SA asks for
     them. HTML is read as HTML: entities and code survive, blocks end their lines, items of all lists begin with `* `.
-    It keeps the 28 largest sites: name yours in `inputs`. A `.7z` that fails its checksum gives no documents at all.
+    Each post's licence is kept: as the dump names it, else by its date. It keeps the 28 sites that have most lines in
+    Posts.xml: here `sites = "largest-28"` goes by bytes, which the header of a 7z tells. A `.7z` that fails its
+    checksum gives no documents at all. A file is one part: an answer may stand anywhere behind its question.
 """
 
 import errno
@@ -27,6 +29,7 @@ import re
 import sqlite3
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import groupby
@@ -38,24 +41,31 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 import py7zr
 import zstandard
-from lxml import etree
 from py7zr.exceptions import ArchiveError, PasswordRequired
 from py7zr.io import Py7zIO, WriterFactory
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from redpajama import decompress, markup
 from redpajama.io import RawFile
 from redpajama.markup import Kind
+from redpajama.posthtml import html_to_text
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 1
+VERSION = 2
 UNIT = "post"
 LIBRARIES = ("lxml", "py7zr")
 SIDE_FILES = ()
 
 ROW, END_OF_ROW = rb"<row[\s/>]", rb'"\s*(/>|>\s*</row\s*>)'
+INT64, TAG_NAME = re.compile(r"-?\d{1,18}", re.ASCII), re.compile(r"[^<>|]+")
 QUESTION, ANSWER = "1", "2"  # PostTypeId; https://meta.stackexchange.com/q/2677 has the dump's schema
 OTHER_TABLES = {"badges", "comments", "posthistory", "postlinks", "tags", "users", "votes"}
+LICENSES = {  # of what was written from that day on; https://meta.stackexchange.com/q/347758
+    "2018-05-02": "CC BY-SA 4.0",
+    "2011-04-08": "CC BY-SA 3.0",
+    "": "CC BY-SA 2.5",
+}
+LARGEST = re.compile(r"largest-([1-9]\d*)")
 LANGUAGES = {  # sites that are not in English
     "es.stackoverflow.com": "es",
     "ja.stackoverflow.com": "ja",
@@ -63,13 +73,6 @@ LANGUAGES = {  # sites that are not in English
     "ru.stackoverflow.com": "ru",
     "rus.stackexchange.com": "ru",
 }
-BLOCKS = frozenset(
-    """address article aside blockquote br dd details div dl dt h1 h2 h3 h4 h5 h6 header hr li ol p pre section summary
-    table tbody thead tr ul""".split()  # noqa: SIM905
-)
-CELLS = {"td", "th"}  # of one line, with a space between
-UNSEEN = {"head", "script", "style"}
-HTML_PARSER = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=True)
 
 MAGIC_7Z = b"7z\xbc\xaf\x27\x1c"
 MAX_EXPANSION = 1000  # Posts.xml against its 7z; real dumps stay below 10
@@ -99,8 +102,16 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     site: str = ""  # host name; "" takes it from the file's name or folder
+    sites: tuple[str, ...] | str = ()  # host names, or "largest-28"; files of other sites are left out; () keeps all
     min_question_score: int | None = None  # a question below it goes with all its answers; None keeps all
     min_answer_score: int | None = None
+
+    @field_validator("sites")
+    @classmethod
+    def _are_sites(cls, sites: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if isinstance(sites, str) and not LARGEST.fullmatch(sites):
+            raise ValueError(f"wanted a list of host names, or 'largest-28', not '{sites}'")
+        return sites
 
 
 class Post(NamedTuple):
@@ -125,11 +136,48 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
     for file in files:
         site = options.site or site_of(file.url)
         tally.file = file.url
+        if options.sites and site not in options.sites:
+            decompress.consume(file, tally)
+            tally.unit()
+            tally.drop("", Reason.NOT_SELECTED, site=site)
+            continue
         with TemporaryDirectory(prefix="stackexchange-") as folder, _spill(Path(folder) / "posts") as spill:
             chunks = _posts_xml(file, Path(folder) / "posts.xml.zst", tally)
             spill.executemany(INSERT, map(_row, _posts(chunks, site, source, tally)))
             for _, rows in groupby(spill.execute(SELECT), key=itemgetter(0)):
                 yield from join_thread([Post(*orjson.loads(row)) for _, row in rows], site, options, tally)
+
+
+def resolve(options: Options, files: Sequence[RawFile]) -> dict[str, Any]:
+    """The options that depend on all files of a source: `largest-28` as the names of these sites.
+
+    The largest have most bytes of Posts.xml; of two alike the first by name.
+    """
+    if not isinstance(options.sites, str):
+        return {}
+    sizes: Counter[str] = Counter()
+    for file in files:
+        sizes[options.site or site_of(file.url)] += posts_bytes(file)
+    ranked = sorted(filter(sizes.get, sizes), key=lambda site: (-sizes[site], site))
+    return {"sites": sorted(ranked[: int(LARGEST.fullmatch(options.sites)[1])])}
+
+
+def posts_bytes(file: RawFile) -> int:
+    """Bytes of the Posts.xml in a 7z, which its header tells, or of the file itself; 0 of a damaged one or none."""
+    with file.open() as stream:
+        if stream.read(len(MAGIC_7Z)) != MAGIC_7Z:
+            return file.bytes
+        stream.seek(0)
+        try:
+            with py7zr.SevenZipFile(stream) as archive:
+                return sum(member.uncompressed for member in archive.list() if is_posts(member.filename))
+        except BAD_ARCHIVE:
+            return 0
+
+
+def is_posts(name: str) -> bool:
+    """Whether a member of an archive is its table of posts."""
+    return name.rsplit("/", 1)[-1].lower() == "posts.xml"
 
 
 def site_of(url: str) -> str:
@@ -208,19 +256,24 @@ def to_post(row: Any, doc_id: str, site: str, offset: int) -> Post:
         is_answer=is_answer,
         text=html_to_text(row.get("Body", "")),
         title="" if is_answer else " ".join(row["Title"].split()),
-        tags=re.findall(r"[^<>|]+", row.get("Tags", "")),  # "<a><b>", since 2024 "|a|b|"
+        tags=TAG_NAME.findall(row.get("Tags", "")),  # "<a><b>", since 2024 "|a|b|"
         created=row.get("CreationDate", ""),
         author=author_of(row, site),
-        license=row.get("ContentLicense", ""),
+        license=row.get("ContentLicense") or license_of(row.get("CreationDate", "")),
         offset=offset,
     )
 
 
 def as_int64(digits: str) -> int:
     """A decimal number of at most 64 bits; ValueError otherwise."""
-    if not re.fullmatch(r"-?\d{1,18}", digits, flags=re.ASCII):
+    if not INT64.fullmatch(digits):
         raise ValueError(f"not a number: {digits[:40]!r}")
     return int(digits)
+
+
+def license_of(created: str) -> str:
+    """The licence of a post of that date, "" where the date is unknown; dumps before 2020 name no licences."""
+    return next(name for day, name in LICENSES.items() if created >= day) if created else ""
 
 
 def author_of(row: Any, site: str) -> str:
@@ -228,69 +281,6 @@ def author_of(row: Any, site: str) -> str:
     if owner := row.get("OwnerUserId"):
         return f"https://{site}/users/{owner}"
     return row.get("OwnerDisplayName", "")
-
-
-# HTML -> text
-
-
-def html_to_text(body: str) -> str:
-    """A post's HTML -> lines: blocks end a line, list items begin with `* `, `<pre>` is kept as it stands.
-
-    ValueError: libxml2 gave up (2,048 elements inside one another).
-    """
-    if not body.strip():
-        return ""
-    root = etree.fromstring(body.encode(), HTML_PARSER)
-    if any(entry.level == etree.ErrorLevels.FATAL for entry in HTML_PARSER.error_log):
-        raise ValueError(HTML_PARSER.error_log[-1].message)
-    lines = _Lines()
-    walk = etree.iterwalk(root, events=("start", "end", "comment", "pi")) if root is not None else ()
-    for event, element in walk:
-        if event == "start":
-            _open(element, lines, walk)
-            continue
-        if element.tag in BLOCKS:
-            lines.end()
-        lines.inline.append(element.tail or "")
-    lines.end()
-    return "\n".join(lines.lines)
-
-
-def _open(element: etree._Element, lines: "_Lines", walk: etree.iterwalk) -> None:
-    if element.tag in BLOCKS:
-        lines.end()
-    if element.tag == "li":
-        lines.bullet = "* "
-    if element.tag in UNSEEN:
-        walk.skip_subtree()
-    elif element.tag == "pre":
-        lines.add("".join(element.itertext()).strip("\r\n"))
-        walk.skip_subtree()
-    else:
-        lines.inline.append((" " if element.tag in CELLS else "") + (element.text or ""))
-
-
-class _Lines:
-    """The lines of a text so far, and the inline text of the line that is still open."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.inline: list[str] = []
-        self.bullet = ""
-
-    def end(self) -> None:
-        """End the open line: its spaces are tidied, its own newlines stay."""
-        text = "".join(self.inline)
-        self.inline.clear()
-        if text and not text.isspace():
-            tidy = [" ".join(line.split()) for line in text.split("\n")]
-            self.add("\n".join(line for line in tidy if line))
-
-    def add(self, text: str) -> None:
-        """Append whole lines, the first behind the bullet if one waits; nothing if there is no text."""
-        if text.strip():
-            self.lines.append(self.bullet + text)
-            self.bullet = ""
 
 
 # posts -> threads
@@ -376,6 +366,7 @@ def to_document(question: Post, answers: list[Post], site: str) -> Document:
         "site": site,
         "authors": [question.author, *(answer.author for answer in answers)],
         "license": question.license,
+        "licenses": [question.license, *(answer.license for answer in answers)],
     }
     return Document(question.doc_id, text, meta)
 
@@ -414,7 +405,7 @@ def _from_archive(file: RawFile, scratch: Path, tally: Tally) -> Iterator[bytes]
 def _unpack(stream: BinaryIO, scratch: Path, max_bytes: int) -> bool:
     """Posts.xml of a 7z -> `scratch`, as zstd; False if the archive has none."""
     with py7zr.SevenZipFile(stream, max_extract_size=max_bytes) as archive, scratch.open("wb") as out:
-        names = [name for name in archive.namelist() if name.rsplit("/", 1)[-1].lower() == "posts.xml"]
+        names = [name for name in archive.namelist() if is_posts(name)]
         if len(names) > 1:
             raise ValueError(f"more than one Posts.xml: {names[:4]}")
         with zstandard.ZstdCompressor(level=1).stream_writer(out) as packed:

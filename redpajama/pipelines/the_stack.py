@@ -40,7 +40,7 @@ import pyarrow as pa
 from lxml import etree
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from redpajama.archives import parquet_rows
+from redpajama.archives import parquet_cuts, parquet_rows
 from redpajama.io import InputError, RawFile
 from redpajama.license_lists import allowed, fold, misspelt
 from redpajama.manifest import Table
@@ -101,6 +101,9 @@ QUALITY = {  # of `lines`
     "min_alnum_fraction": 0.25,
     "min_alpha_fraction": 0.25,
 }
+
+
+cuts = parquet_cuts
 
 
 class Options(BaseModel):

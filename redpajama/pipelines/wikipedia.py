@@ -16,18 +16,20 @@ Differs from RedPajama-1T
     It ran Hugging Face's `wikipedia` script, which leaves the names of the categories as lines at the end of an
     article, links to other languages in old dumps, runs of blank lines, and now and then a `<ref>`; and which keeps
     disambiguation pages (here dropped; `keep_disambiguation`). The dump's own names of files and categories count too.
+    It drops all templates: here those stay that show one argument as prose (`lang`, `langx`, `lang-xx`, `transl`,
+    `nowrap`, `small`, `abbr` and the like), and the number and unit of `convert`. Items of lists have no leading space.
     Stubs of bots and other near-duplicates (9.6 % of its documents) are left to quality and dedup.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from html import unescape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import mwparserfromhell
 from lxml import etree
-from mwparserfromhell.nodes import Tag, Wikilink
+from mwparserfromhell.nodes import Node, Tag, Template, Text, Wikilink
 from mwparserfromhell.parser import ParserError
 from mwparserfromhell.wikicode import Wikicode
 from pydantic import BaseModel, ConfigDict
@@ -38,7 +40,7 @@ from redpajama.io import RawFile
 from redpajama.markup import Kind
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 1
+VERSION = 2
 UNIT = "page"
 LIBRARIES = ("lxml", "mwparserfromhell")
 SIDE_FILES = ()
@@ -61,16 +63,49 @@ REDIRECT = re.compile(
     r"redirecteaza|preusmeri\w*)\s*:?\s*\[\[",
     re.IGNORECASE,
 )
-DISAMBIGUATION_TEMPLATES = frozenset(
-    """disambig|disambiguation|disambiguation page|disambiguation cleanup|disamb|dab|dis|hndis|geodis|numberdis|mathdab|
-    roaddis|schooldis|hospitaldis|shipindex|letter-numbercombdisambig|begriffsklärung|bkl|homonymie|paronymie|
-    désambiguïsation|toponymie|patronymie|desambiguación|desambiguacion|des|disambigua|ujednoznacznienie|desambiguação|
-    desambig|desambiguação|dp|doorverwijspagina|неоднозначность|disambig2|багатозначність|неоднозначність|
-    вишезначна одредница|вишезначница|višeznačna odrednica|razdvojba|razdvajanje|пояснение|пояснителна страница|
-    rozcestník|flertydig|flertydig1|egyért|egyértelműsítő lap|desambiguació|dezambiguizare|dez|razločitev|gren|
-    förgrening|förgreningssida|grensida""".replace("\n    ", "").split("|")
-)
+DISAMBIGUATION_TEMPLATES = {  # as wikis list them at MediaWiki:Disambiguationspage, and their redirects
+    language: frozenset(re.split(r"\|\s*", names))
+    for language, names in {
+        "en": """disambig|disambiguation|disambiguation page|disambiguation cleanup|disamb|dab|hndis|hndisambig|geodis|
+            geo-dis|numberdis|mathdab|roaddis|schooldis|hospitaldis|shipindex|letter-numbercombdisambig|letter disambig|
+            bio-dab|tladisambig""",  # other wikis know these too
+        "bg": "пояснение|пояснителна страница",
+        "ca": "desambiguació|desambigua|acrònim",
+        "cs": "rozcestník",
+        "da": "flertydig|flertydig1",
+        "de": "begriffsklärung|bkl|bks",
+        "es": "desambiguación|desambiguacion|desambig|des",
+        "fr": """homonymie|paronymie|désambiguïsation|toponymie|patronymie|patronyme|patronyme basque|patronyme italien|
+            isomérie|internationalisation|bandeau standard pour page d'homonymie|arrondissements homonymes|
+            batailles homonymes|cantons homonymes|communes françaises homonymes|films homonymes|gouvernements homonymes|
+            guerres homonymes|personnes homonymes|saints homonymes|titres homonymes|unités homonymes|villes homonymes|
+            édifices religieux homonymes""",
+        "hr": "razdvojba|razdvojba1|nova razdvojba|razdvajanje",
+        "hu": "egyért|egyert|egyértelműsítő|egyértelműsítő lap",
+        "it": "disambigua|sigla2|sigla3|sigla4|cogni",
+        "nl": "dp|dp2|dpintro|dp-intro|doorverwijspagina",
+        "pl": "ujednoznacznienie|disambrulers|disambigc|strona ujednoznaczniająca",
+        "pt": "desambiguação|desambig|desambig-ini|!desambiguação",
+        "ro": "dezambiguizare|dezamb|dez|deznume|dezgeo|persoane omonime",
+        "ru": "неоднозначность|многозначность|disambig2",
+        "sl": "razločitev|disambig-ship|disambig-unit|kazalo ladij|georaz",
+        "sr": """вишезначна одредница|вишезначна|вишезначница|višeznačna odrednica|višeznačna-lat|disambig-lat""",
+        "sv": """gren|grensida|gaffel|betydelselista|förgrening|förgreningssida|namnförgrening|namngrensida|
+            robotskapad förgrening|trebokstavsförgrening|trebokstavsförkortning|fyrbokstavsförgrening|3bgren|3la|3lc|
+            4la|4lc|flertydig""",
+        "uk": "багатозначність|неоднозначність|disambigg|disambign",
+    }.items()
+}
+ALL_DISAMBIGUATION_TEMPLATES = frozenset().union(*DISAMBIGUATION_TEMPLATES.values())
+DISAMBIGUATION_PREFIXES = ("homonymie ", "razločitev ", "razločitev-", "rozcestník ")
 DISAMBIGUATION_SUFFIXES = (" disambiguation", " desambiguació")
+PROSE_ARGUMENT = {  # of templates that show one argument as it stands: which, by position
+    **dict.fromkeys(("abbr", "big", "larger", "linktext", "nihongo", "nobr", "nowrap", "small", "smaller"), 1),
+    **dict.fromkeys(("lang", "langue", "langx", "resize"), 2),
+    **dict.fromkeys(("transl", "transliteration"), -1),
+}
+RANGE_WORDS = {"-", "–", "and", "by", "or", "to", "x", "×"}  # between two numbers of `{{convert|5|to|10|km}}`
+LIST_MARKS = {"*", "#", ":", ";"}
 TEMPLATE_NAME = re.compile(r"\{\{([^{}|<>\[\]]++)(?=\||\}\}|<!--)")
 MAGIC_WORD = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -83,6 +118,8 @@ CONSTRUCT = re.compile(
     r"(\{\{|\[\[|\[(?=//|[a-z]{2,9}:)|\{\|)|<(?!(?:br|hr|img|wbr|references)\b)(\w++)[^<>]*+(?<!/)>|</(\w++)[^<>]*+>"
     r"|\}\}|\]\]|\]|\|\}|(<\w++[^<>]*+(?=<|\Z)|<!--)"
 )
+FOOTNOTE = re.compile(r"<ref(?:\s[^<>]*+)?(?<!/)>(?:(?!</?ref\b).)*+</ref\s*+>", re.DOTALL | re.IGNORECASE)
+SHOWN_AS_IT_STANDS = re.compile(r"<(?:nowiki|pre|source|syntaxhighlight)\b", re.IGNORECASE)
 RAW_TAGS = {"ce", "chem", "gallery", "graph", "math", "nowiki", "pre", "score", "source", "syntaxhighlight", "timeline"}
 MAX_RAW_CHARS = 20_000
 CLOSES = {"{{": "}}", "[[": "]]", "[": "]", "{|": "|}"}
@@ -125,11 +162,10 @@ class Page(NamedTuple):
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """The pages of each dump -> one document an article."""
     for file in files:
-        chunks = markup.in_utf8(decompress.chunks(file, tally))
-        pieces = markup.records(chunks, opening=PAGE, closing=END_OF_PAGE)
+        pieces, seen_page = pieces_of(file, tally), False
         head = next(pieces).data
+        head = head_of(file) if file.start else head
         wiki, date = wiki_of(head, file.url, options), options.date or date_of(file.url)
-        seen_page = False
         for piece in pieces:
             seen_page = True
             tally.unit()
@@ -137,12 +173,35 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
                 yield from read_page(piece, wiki, date, options, source, tally)
             else:
                 tally.quarantine("", markup.FAULTS[piece.kind], piece.data, offset=piece.offset)
-        if head.strip() and not seen_page and b"<mediawiki" not in head:
+        if head.strip() and not seen_page and not file.start and b"<mediawiki" not in head and not has_page(file):
             tally.unit()
             tally.quarantine("", Reason.WRONG_FORMAT, head, wanted="a MediaWiki export of pages")
 
 
 # the dump
+
+
+def cuts(file: RawFile, part_bytes: int) -> list[int]:
+    """Where parts of a dump may begin; one that is not in UTF-8 is read as a whole."""
+    first = next(iter(decompress.chunks(file, Tally())), None) or b""
+    return [] if markup.declared_encoding(first[: markup.DECLARATION_BYTES]) else decompress.cuts(file, part_bytes)
+
+
+def pieces_of(file: RawFile, tally: Tally) -> Iterator[markup.Piece]:
+    """The dump's head, which is empty in a range further on, and the pages of the file's range."""
+    chunks = decompress.chunks(file, tally)
+    rest = decompress.chunks(file.rest, Tally()) if file.stop < file.bytes else ()
+    return markup.records(chunks if file.start else markup.in_utf8(chunks), PAGE, END_OF_PAGE, rest, bool(file.start))
+
+
+def head_of(file: RawFile) -> bytes:
+    """What stands before the first page, whatever range of the file is read."""
+    return next(pieces_of(file.whole, Tally())).data
+
+
+def has_page(file: RawFile) -> bool:
+    """Whether the file has pages at all, in whatever range."""
+    return any(piece.kind is not Kind.HEAD for piece in pieces_of(file.whole, Tally()))
 
 
 def wiki_of(head: bytes, url: str, options: Options) -> Wiki:
@@ -244,17 +303,26 @@ def reason_to_drop(page: Page, wiki: Wiki, options: Options) -> Reason | None:
         return Reason.NOT_AN_ARTICLE
     if page.is_redirect:
         return Reason.REDIRECT
-    if not options.keep_disambiguation and is_disambiguation(page.wikitext):
+    if not options.keep_disambiguation and is_disambiguation(page.wikitext, wiki.language):
         return Reason.DISAMBIGUATION
     return None
 
 
-def is_disambiguation(wikitext: str) -> bool:
-    """Whether a page says, by magic word or by one of the usual templates, that it only lists others."""
+def is_disambiguation(wikitext: str, language: str) -> bool:
+    """Whether a page says, by magic word or by one of its wiki's templates, that it only lists others.
+
+    On a wiki of a language that has no list here, the templates of all languages count.
+    """
+    own = DISAMBIGUATION_TEMPLATES.get(language, ALL_DISAMBIGUATION_TEMPLATES) | DISAMBIGUATION_TEMPLATES["en"]
     if "__DISAMBIG__" in wikitext:
         return True
     names = (" ".join(name.replace("_", " ").split()).lower() for name in TEMPLATE_NAME.findall(wikitext))
-    return any(name in DISAMBIGUATION_TEMPLATES or name.endswith(DISAMBIGUATION_SUFFIXES) for name in names)
+    return any(
+        name in own
+        or name.startswith(DISAMBIGUATION_PREFIXES)
+        or name.endswith(DISAMBIGUATION_SUFFIXES)
+        for name in names
+    )
 
 
 # wikitext
@@ -265,13 +333,20 @@ def to_text(wikitext: str, wiki: Wiki) -> str | Reason:
     if parsing_cost(wikitext) > MAX_PARSING_COST:
         return Reason.EXPANSION_LIMIT
     try:
-        code = mwparserfromhell.parse(wikitext)
-        hide(code, links_to_hide(wiki))
+        code = mwparserfromhell.parse(without_notes(wikitext))
+        prepare(code, links_to_hide(wiki))
         sections = code.get_sections(flat=True, include_lead=True, include_headings=True)
         texts = [tidy(section.strip_code()) for section in sections]
     except (ParserError, RecursionError):
         return Reason.UNDECODABLE
     return "\n\n".join(text for text in texts if text)
+
+
+def without_notes(wikitext: str) -> str:
+    """Wikitext without comments and footnotes, which show as nothing: a third of the time of a parser that often
+    stumbles there. Left as it is where they may be shown as they stand, in `<nowiki>` say.
+    """
+    return wikitext if SHOWN_AS_IT_STANDS.search(wikitext) else FOOTNOTE.sub("", _without_comments(wikitext))
 
 
 def tidy(text: str) -> str:
@@ -331,11 +406,57 @@ def links_to_hide(wiki: Wiki) -> re.Pattern[str]:
     return re.compile(rf"\s*(?:(?i:{prefixes})\s*:|{OTHER_LANGUAGE.pattern})")
 
 
-def hide(code: Wikicode, links: re.Pattern[str]) -> None:
-    """Empty the nodes that are no part of the text. (Removing them would search the page for each.)"""
-    for node in code.ifilter(recursive=True, forcetype=(Wikilink, Tag)):
-        if isinstance(node, Wikilink):
-            if links.match(str(node.title)):
-                node.text = ""
-        elif str(node.tag).strip().lower() in {"ref", "table"}:
+class Prose(Node):
+    """Stands for a template, and shows as the wikitext that it shows."""
+
+    def __init__(self, value: Wikicode) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __children__(self) -> Iterator[Wikicode]:
+        yield self.value
+
+    def __strip__(self, **kwargs: Any) -> str:
+        return self.value.strip_code(**kwargs)
+
+
+def prepare(code: Wikicode, links: re.Pattern[str]) -> None:
+    """Empty the nodes that are no part of the text, and let templates of prose show it.
+
+    Nodes are changed where they stand: removing or replacing them would search the page for each.
+    """
+    nodes, after_mark = code.nodes, False
+    for index, node in enumerate(nodes):
+        if after_mark and isinstance(node, Text):
+            node.value = node.value.lstrip(" ")
+        after_mark = isinstance(node, Tag) and node.wiki_markup in LIST_MARKS
+        if isinstance(node, Template):
+            if (value := prose_of(node)) is None:
+                continue
+            node = nodes[index] = Prose(value)
+        if isinstance(node, Wikilink) and links.match(str(node.title)):
+            node.text = ""
+        elif isinstance(node, Tag) and str(node.tag).strip().lower() in {"ref", "table"}:
             node.contents = ""
+        elif not isinstance(node, Text):
+            for child in node.__children__():
+                prepare(child, links)
+
+
+def prose_of(template: Template) -> Wikicode | None:
+    """What a template shows that shows one of its arguments, or a number with its unit; None for any other."""
+    name = " ".join(str(template.name).replace("_", " ").split()).lower()
+    given = [parameter.value for parameter in template.params if not parameter.showkey]
+    if name in ("convert", "cvt"):
+        return Wikicode([Text(number_and_unit([str(value).strip() for value in given]))])
+    position = 1 if name.startswith("lang-") else PROSE_ARGUMENT.get(name, 0)
+    if not position or len(given) < abs(position):
+        return None
+    return given[position - 1 if position > 0 else position]
+
+
+def number_and_unit(given: list[str]) -> str:
+    """`5 to 10 km` of the arguments of `{{convert|5|to|10|km|mi}}`: the number as written, without its conversion."""
+    return " ".join(given[:4] if given[1:2] and given[1] in RANGE_WORDS else given[:2])

@@ -1,9 +1,11 @@
 """Hash everything again and add every sum again: what differs from the records."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from redpajama.artifacts import OUTSIDE, BuildFailed, PartRecord, Store, add_counts, read_stage
 from redpajama.hashing import sha256_of
@@ -67,19 +69,33 @@ def _check_stage(store: Store, key: str, sha256: str, findings: Findings, conten
     if stage.sha256 != sha256:
         findings.problems.append(f"{key}: not the record that the build names")
         return named
-    counts = []
+    counts, inputs = [], []
     for part in stage.parts:
         named.add(f"{part['part']}.json")
         record = _read_part(store, part, findings)
         if record:
             counts.append(record.counts)
+            inputs += record.inputs
             named |= record.outputs.keys()
             if problem := balance(record.counts):
                 findings.problems.append(f"{record.stem}.json: {problem}")
             findings.problems += _check_outputs(store, record, findings) if contents else []
     if len(counts) == len(stage.parts) and add_counts(counts) != stage.counts:
         findings.problems.append(f"{key}: its counts are not the sums of its parts")
+    findings.problems += [f"{key}: {problem}" for problem in holes(inputs)]
     return named
+
+
+def holes(inputs: list[Any]) -> Iterator[str]:
+    """Files that were read in ranges which do not adjoin from the first byte to the last."""
+    ranges = defaultdict(list)
+    for file in inputs:
+        if isinstance(file, dict) and "end" in file:
+            ranges[file["url"], file["bytes"]].append((file["start"], file["end"]))
+    for (url, size), found in sorted(ranges.items()):
+        starts, ends = zip(*sorted(found), strict=True)
+        if (*starts, size) != (0, *ends):
+            yield f"the parts of {url} do not read all its {size:,} bytes once"
 
 
 def _read_part(store: Store, part: dict[str, str], findings: Findings) -> PartRecord | None:

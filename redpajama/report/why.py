@@ -69,6 +69,11 @@ def _find_ledger(build: Build, what: str) -> Iterator[tuple[dict[str, Any], Part
                 yield row, part
 
 
+def _place(file: dict[str, Any]) -> str:
+    """A file that a part read, with the range if it read only that."""
+    return f"{file['url']} bytes {file['start']}-{file['end']}" if "end" in file else file["url"]
+
+
 def _ledger_story(row: dict[str, Any], part: PartRecord) -> dict[str, Any]:
     return {
         "doc_id": row["doc_id"],
@@ -76,7 +81,7 @@ def _ledger_story(row: dict[str, Any], part: PartRecord) -> dict[str, Any]:
         "value": row["value"],
         "threshold": row["threshold"],
         "evidence": json.loads(row["evidence"]),
-        "inputs": [file["url"] for file in part.inputs],
+        "inputs": [_place(file) for file in part.inputs],
     }
 
 
@@ -88,7 +93,7 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
     return {
         "doc_id": row["doc_id"],
         "fate": _fate(build, row["source"], verdicts, places),
-        "inputs": [file["url"] for file in part.inputs],
+        "inputs": [_place(file) for file in part.inputs],
         "document_part": part.file(".parquet"),
         "meta": json.loads(row["meta"]),
         "signals": {name[2:]: value for name, value in row.items() if name.startswith("q_")},
