@@ -43,7 +43,7 @@ from redpajama.archives import (
 from redpajama.io import RawFile
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 1
+VERSION = 2
 UNIT = "file"
 LIBRARIES = ("orjson",)
 SIDE_FILES = ()

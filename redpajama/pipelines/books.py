@@ -5,7 +5,7 @@ Input
     Gutenberg `.txt` files as mirrors hold them (`1342/1342-0.txt`, `pg1342.txt`, `1661/old/advsh10.txt`).
 Flow
     file -> encoding (byte order mark, the file's own word, UTF-8, Windows-1252) -> the head is read for title,
-    author, language and dates -> head, licence and foot cut. The unit is the file: one book.
+    author, language and dates -> head, licence, foot and the producers' credits cut. The unit is the file: one book.
 Output
     One document a book; meta: `short_book_title`, `publication_date` (a year; None where not told), `url`, `title`,
     `author`, `language`, `release_date`, `gutenberg_id`, `encoding`, `source`.
@@ -31,7 +31,7 @@ from redpajama.hashing import content_key
 from redpajama.io import RawFile
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 1
+VERSION = 2
 UNIT = "book"
 LIBRARIES = ()
 SIDE_FILES = ("metadata",)
@@ -52,6 +52,13 @@ _END = re.compile(r"^[ \t]*\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.MU
 _SMALL_PRINT_START = re.compile(r"^\**START\*+THE SMALL PRINT!", re.MULTILINE)
 _SMALL_PRINT_END = re.compile(r"^\*END[* ]+THE SMALL PRINT![^\n]*\n?", re.MULTILINE)
 _FOOT_LINE = re.compile(r"^[ \t*]*End of (?:the |this )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
+_CREDITS = re.compile(  # paragraphs at the top of a text by those who made the file
+    r"(?:\(?(?:Produced by|(?:Scanned|Transcribed|Proofed|Updated)(?: and \w+)? by|Additional editing by"
+    r"|HTML version by|E-?text (?:prepared|produced|scanned)|Note: Project Gutenberg also has"
+    r"|This (?:e-?text|e-?book) was (?:\w+ and )?(?:produced|prepared|created|scanned|transcribed|converted))"
+    r"[^\n]{0,200}(?:\n[^\n]{1,200}){0,12}(?:\n\s*|\Z))+",
+    re.IGNORECASE,
+)
 _BOOK_NUMBER = re.compile(r"\[E-?(?:book|text) ?#? ?(?P<id>\d{1,6})\]", re.IGNORECASE)
 _FIRST_LINE = re.compile(r"Project Gutenberg(?:['’]s)? E-?(?:text|book) of (?P<title>[^\n]+)", re.IGNORECASE)
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -178,19 +185,31 @@ def declared_encoding(data: bytes) -> str:
 
 
 def split_boilerplate(text: str) -> Book:
-    """A Gutenberg file -> its text and its head; a text without markers comes back whole, with no head.
+    """A Gutenberg file -> its text and its head; a text without markers (PG-19 has none) has no head.
 
     The text stands between the START and END lines (since about 2002), or after «*END*THE SMALL PRINT!» (before).
     """
     start = _START.search(text) or _SMALL_PRINT_END.search(text, 0, len(text) // 2)
     if start is None:
-        return Book(text.strip(), "")
+        return Book(strip_credits(text, _foot(text)), "")
     body = text[start.end() :]
     ends = list(_END.finditer(body)) or list(_SMALL_PRINT_START.finditer(body))
     body = body[: ends[-1].start() if ends else len(body)].rstrip()
-    foot = _FOOT_LINE.search(body, max(0, len(body) - FOOT_CHARS))
-    text_end = foot.start() if foot else len(body)
-    return Book(body[:text_end].strip(), text[: start.end()], cut=not ends and not foot)
+    foot = _foot(body)
+    return Book(strip_credits(body, foot), text[: start.end()], cut=not ends and foot == len(body))
+
+
+def _foot(text: str) -> int:
+    """Where the line «End of the Project Gutenberg EBook of …» begins; the text's end where there is none."""
+    foot = _FOOT_LINE.search(text, max(0, len(text) - FOOT_CHARS))
+    return foot.start() if foot else len(text)
+
+
+def strip_credits(text: str, end: int) -> str:
+    """The text up to `end`, without the paragraphs at its top that name the file's makers."""
+    text = text[:end].strip()
+    credits = _CREDITS.match(text)
+    return text[credits.end() :].strip() if credits else text
 
 
 # ---- keys and metadata

@@ -13,7 +13,7 @@ Output
     `avg_line_length`, `alnum_prop`, and the columns of BigQuery but for `content`. In a tree `id` is the git blob id
     as in BigQuery, `language` the one that the suffix tells, with the size of this file.
 Differs from RedPajama-1T
-    The header cut knows the language and takes only a leading comment that speaks of copyright or licence: shebangs,
+    The header cut knows the language and takes only leading comments that speak of copyright or licence: shebangs,
     `#include`, encoding lines and Markdown headings stay. `content_hash` is the MD5 of the cleaned text, so that
     files which differ in their licence header alone agree. Nothing is sampled, deduplicated or judged by line
     length here: the later stages do that, on record.
@@ -34,7 +34,7 @@ from redpajama.licenses import identify, is_license_name, states_terms
 from redpajama.records import Document, Reason, Tally
 from redpajama.sourcecode import language_of, strip_license_header, suffix_of
 
-VERSION = 1
+VERSION = 2
 UNIT = "file"
 LIBRARIES = ("orjson", "pyarrow")
 SIDE_FILES = ()
