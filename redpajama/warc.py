@@ -40,6 +40,7 @@ class Record(NamedTuple):
     block: bytes
     fault: Reason | None = None
     note: str = ""
+    end: int = 0  # of what a fault passed over, in the decompressed file
 
 
 class BadHeader(ValueError):
@@ -165,7 +166,7 @@ def _passed_over(ahead: _Ahead, fault: Reason, note: str) -> Record:
     head = ahead.take_to_next_start()
     if offset == 0 and fault is not Reason.TRUNCATED and ahead.at_end and not ahead.data and not START.match(head):
         fault, note = Reason.WRONG_FORMAT, "no WARC record in this file"
-    return Record(offset, {}, head, fault, note)
+    return Record(offset, {}, head, fault, note, ahead.offset)
 
 
 def _end_of_header(ahead: _Ahead) -> int:

@@ -10,8 +10,9 @@
     raw             the raw text that the document must equal: a member of the repository from a line on, or a JSON row
     times           how many documents have this id (else one)
 
-`pages` cuts a dump behind that many pages. `gone` names units that must not become documents, with the reason on record. An id may end in `*` where it holds a
-hash. These are no frozen outputs: where one fails, read the raw file again before changing it.
+`pages` cuts a dump behind that many pages. `gone` names units that must not become documents, with the reason on
+record. An id may end in `*` where it holds a hash. These are no frozen outputs: where one fails, read the raw file
+again before changing it.
 """
 
 import bz2

@@ -129,7 +129,7 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
     tally.unit()
     path = file.url.partition("?")[0]
     name = _TEXT_NAME.fullmatch(posixpath.basename(path))
-    doc_id = f"{source}/{posixpath.basename(path)}"
+    doc_id, place = f"{source}/{posixpath.basename(path)}", {"offset": 0, "end": file.bytes}
     if not name:
         decompress.consume(file, tally)
         tally.drop(doc_id, Reason.WRONG_SUFFIX)
@@ -138,7 +138,7 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
         data = read_whole(file, tally, MAX_BOOK_BYTES)
         text, encoding = decode(data)
     except Unreadable as error:
-        tally.quarantine(doc_id, error.reason, error=str(error))
+        tally.quarantine(doc_id, error.reason, **place, error=str(error))
         return
     book = split_boilerplate(text)
     number = pg19_number(path, name["stem"], book, catalog)
@@ -147,9 +147,9 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
     if not (number or book.head) or not book.text:
         tally.drop(f"{source}/{key}", Reason.NO_BOOK_TEXT)
     elif book.cut:
-        tally.quarantine(f"{source}/{key}", Reason.TRUNCATED, data[-4096:], error="no END line")
+        tally.quarantine(f"{source}/{key}", Reason.TRUNCATED, data[-4096:], **place, error="no END line")
     elif "\0" in book.text:
-        tally.quarantine(f"{source}/{key}", Reason.DAMAGED, error="zero bytes in the text")
+        tally.quarantine(f"{source}/{key}", Reason.DAMAGED, **place, error="zero bytes in the text")
     else:
         yield Document(f"{source}/{key}", book.text, {**meta, "encoding": encoding, "source": "books"})
 

@@ -81,7 +81,8 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
                     pass
                 break
             if record.fault:
-                tally.quarantine("", record.fault, record.block, offset=record.offset, note=record.note)
+                place = {"offset": record.offset, "end": record.end}
+                tally.quarantine("", record.fault, record.block, **place, note=record.note)
             else:
                 yield from read_record(record, options, source, tally)
 

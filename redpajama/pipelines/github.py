@@ -239,8 +239,7 @@ def parse_member(
     """One file of a tree -> its document, or a row in the ledger."""
     tally.unit()
     if member.problem:
-        evidence = {"member": member.name, "offset": member.offset}
-        tally.quarantine("", member.problem, member.data, **evidence)
+        tally.quarantine("", member.problem, member.data, **member.place)
         return
     path = inside(member.name, repository.folder)
     doc_id, licenses = f"{source}/{repository.label}/{path}", repository.licenses_of(path)
@@ -253,7 +252,7 @@ def parse_member(
     try:
         text = member.data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        tally.quarantine(doc_id, Reason.INVALID_UTF8, member.data, error=str(error))
+        tally.quarantine(doc_id, Reason.INVALID_UTF8, member.data, **member.place, error=str(error))
         return
     yield from build_document(doc_id, text, tree_columns(member, path, repository, licenses), tally)
 
