@@ -40,7 +40,7 @@ class Record(NamedTuple):
     block: bytes
     fault: Reason | None = None
     note: str = ""
-    end: int = 0  # of what a fault passed over, in the decompressed file
+    end: int = 0  # of the block, or of what a fault passed over, in the decompressed file
 
 
 class BadHeader(ValueError):
@@ -141,7 +141,8 @@ def _next_record(ahead: _Ahead) -> Record:
     if not _ends(ahead, start, end, headers):
         return _passed_over(ahead, Reason.INVALID_RECORD, f"does not end at its Content-Length {length}")
     ahead.take(start)
-    return Record(offset, headers, ahead.take(length))
+    block = ahead.take(length)
+    return Record(offset, headers, block, end=ahead.offset)
 
 
 def _ends(ahead: _Ahead, start: int, end: int, headers: dict[str, str]) -> bool:

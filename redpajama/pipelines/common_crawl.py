@@ -81,8 +81,8 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
                     pass
                 break
             if record.fault:
-                place = {"offset": record.offset, "end": record.end}
-                tally.quarantine("", record.fault, record.block, **place, note=record.note)
+                where = {"offset": record.offset, "end": record.end}
+                tally.quarantine("", record.fault, record.block, **where, note=record.note)
             else:
                 yield from read_record(record, options, source, tally)
 
@@ -92,7 +92,7 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
 
 def read_record(record: Record, options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """One whole record -> its page, or a row in the ledger."""
-    doc_id, where = f"{source}/{key_of(record.headers)}", {"offset": record.offset}
+    doc_id, where = f"{source}/{key_of(record.headers)}", {"offset": record.offset, "end": record.end}
     kind, url = record.headers.get("warc-type", "").lower(), url_of(record.headers)
     if kind in ("conversion", "response") and not url:
         tally.quarantine(doc_id, Reason.MISSING_FIELD, record.block, **where, wanted="WARC-Target-URI")
