@@ -148,17 +148,20 @@ READERS = {"wet": lambda: warc(False), "warc": lambda: warc(True), "c4": json_li
 read = READERS.get(sys.argv[3]) or globals()[sys.argv[3]]
 """
 TIMED = r"""
+import resource
+
 def cpu():
-    return sum(os.times()[:4])
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)
 
 started = cpu()
 for document in read():
     if cpu() - started > warm_up:
         break
-started, count = cpu(), 0
-for document in read():
-    count += 1
-sys.stdout.write("\n" + json.dumps([cpu() - started, count]) + "\n")
+started, passes = cpu(), 0
+while not passes or cpu() - started < warm_up:
+    count, passes = sum(1 for document in read()), passes + 1
+sys.stdout.write("\n" + json.dumps([(cpu() - started) / passes, count]) + "\n")
 """
 
 

@@ -38,6 +38,7 @@ SIDE_FILES = ("metadata",)
 
 MAX_BOOK_BYTES = 512 << 20  # Gutenberg's longest texts, whole genomes, are about half of it
 HEAD_CHARS = 20_000  # in which the fields of a Gutenberg head stand
+MAX_INDENT_CHARS = 200  # of a marker's line
 FOOT_CHARS = 3_000  # in which the line «End of the Project Gutenberg EBook of …» may stand
 
 WITHDRAWN = re.compile(r"(?<![a-z0-9])(?:the_pile_)?books3(?![a-z0-9])|bibliotik", re.IGNORECASE)
@@ -48,8 +49,8 @@ _START = re.compile(
     r"^[ \t]*\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)(?:[^*]{0,500}\*\*\*|[^\n]*)[^\n]*\n?",
     re.MULTILINE | re.IGNORECASE,
 )
-_END = re.compile(r"^[ \t]*\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.MULTILINE | re.IGNORECASE)
-_SMALL_PRINT_START = re.compile(r"^\**START\*+THE SMALL PRINT!", re.MULTILINE)
+_END = re.compile(r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.IGNORECASE)  # at the start of a line
+_SMALL_PRINT_START = re.compile(r"START\*+THE SMALL PRINT!")
 _SMALL_PRINT_END = re.compile(r"^\*END[* ]+THE SMALL PRINT![^\n]*\n?", re.MULTILINE)
 _FOOT_LINE = re.compile(r"^[ \t*]*End of (?:the |this )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
 _CREDITS = re.compile(  # paragraphs at the top of a text by those who made the file
@@ -193,10 +194,21 @@ def split_boilerplate(text: str) -> Book:
     if start is None:
         return Book(strip_credits(text, _foot(text)), "")
     body = text[start.end() :]
-    ends = list(_END.finditer(body)) or list(_SMALL_PRINT_START.finditer(body))
-    body = body[: ends[-1].start() if ends else len(body)].rstrip()
+    ends = list(_line_starts(_END, body, " \t")) or list(_line_starts(_SMALL_PRINT_START, body, "*"))
+    body = body[: ends[-1] if ends else len(body)].rstrip()
     foot = _foot(body)
     return Book(strip_credits(body, foot), text[: start.end()], cut=not ends and foot == len(body))
+
+
+def _line_starts(pattern: re.Pattern[str], text: str, before: str) -> Iterator[int]:
+    """Where lines begin in which only characters of `before` stand ahead of the pattern.
+
+    An anchored pattern would try every line; one that begins with a literal is searched for at memory speed.
+    """
+    for found in pattern.finditer(text):
+        begin = text.rfind("\n", max(0, found.start() - MAX_INDENT_CHARS), found.start()) + 1
+        if (begin or found.start() <= MAX_INDENT_CHARS) and not text[begin : found.start()].strip(before):
+            yield begin
 
 
 def _foot(text: str) -> int:
