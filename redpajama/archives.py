@@ -8,6 +8,7 @@ import posixpath
 import re
 import tarfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ MAGIC_AT = 257  # of "ustar" in a header
 MAX_HEADER_BYTES = 1 << 20  # of a pax or GNU long-name header
 MAX_ROW_GROUP_BYTES = 16 << 30  # uncompressed, as the footer declares
 BATCH_ROWS = 256
+SWALLOWED_BYTES = 1 << 20  # of a tar member in which the next header is looked for, where it is not behind it
 HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 GZIP = b"\x1f\x8b"
 
@@ -45,6 +47,12 @@ class Member(NamedTuple):
     modified: float = 0  # POSIX seconds; 0: unknown
     mode: int = 0  # permission bits; 0: unknown
     commit: str = ""  # of the git tree, where the archive names it
+    end: int = 0  # of its last block in the decompressed stream; 0 of a loose file
+
+    @property
+    def place(self) -> dict[str, str | int]:
+        """Where it stood, as evidence: its name, and its bytes in the decompressed archive."""
+        return {"member": self.name, "offset": self.offset, **({"end": self.end} if self.end else {})}
 
 
 # ---- paths
@@ -159,13 +167,18 @@ def read_tar(
             if info.type in HEADERS:
                 extra.add(info.type, stream.read_padded(min(info.size, MAX_HEADER_BYTES), info.size))
             else:
-                yield from _member(stream, info, extra, offset, max_member_bytes, wanted)
+                stream.begin()
+                found = list(_member(stream, info, extra, offset, max_member_bytes, wanted))
+                if stream.back_to_swallowed():  # bytes of this member are missing
+                    found = [Member(member.name, b"", Reason.DAMAGED, offset) for member in found]
+                yield from (member._replace(end=stream.offset) for member in found)
                 extra = _Extra(extra.commit)
         elif block.strip(b"\0"):
             problem = Reason.TRUNCATED if stream.over else Reason.DAMAGED
+            stream.put_back(block[1:])  # the next header may begin in it
             stream.resync()
             is_no_tar = offset == 0 and problem == Reason.DAMAGED and stream.ended()
-            yield Member("", block, Reason.WRONG_FORMAT if is_no_tar else problem, offset)
+            yield Member("", block, Reason.WRONG_FORMAT if is_no_tar else problem, offset, end=stream.offset)
         if stream.gap:  # what follows is not aligned to blocks
             stream.resync()
 
@@ -271,6 +284,8 @@ class _Stream:
         self._buffer, self._at = b"", 0
         self.offset = 0  # of the next byte, gaps not counted
         self.gap = self.over = self.short = False
+        self._passed: deque[bytes] = deque()  # since `begin`, the last SWALLOWED_BYTES at least
+        self._passed_bytes = 0
 
     def ended(self) -> bool:
         while self._at == len(self._buffer) and self._fill():
@@ -298,7 +313,46 @@ class _Stream:
             self._at += len(piece)
             self.offset += len(piece)
             count -= len(piece)
+            self._remember(piece)
             yield piece
+
+    def begin(self) -> None:
+        """A member's data begin here."""
+        self._passed.clear()
+        self._passed_bytes = 0
+
+    def _remember(self, piece: bytes) -> None:
+        self._passed.append(piece)
+        self._passed_bytes += len(piece)
+        while self._passed_bytes - len(self._passed[0]) >= SWALLOWED_BYTES:
+            self._passed_bytes -= len(self._passed.popleft())
+
+    def back_to_swallowed(self) -> bool:
+        """Go back to the header that the member just read has swallowed, if what follows the member is none."""
+        following = self._peek()
+        if len(following) < BLOCK or not following.strip(b"\0") or _header(following) is not None:
+            return False
+        passed = b"".join(self._passed)
+        at = _find_header(passed + following)
+        if not 0 <= at < len(passed):
+            return False
+        self.put_back(passed[at:])
+        return True
+
+    def put_back(self, data: bytes) -> None:
+        """Make the last bytes that were read the next ones again."""
+        self._buffer, self._at = data + self._buffer[self._at :], 0
+        self.offset -= len(data)
+
+    def _peek(self) -> bytes:
+        """The next block, without moving on; shorter before a gap and at the end."""
+        while len(self._buffer) - self._at < BLOCK:
+            rest = self._buffer[self._at :]
+            more = self._fill()
+            self._buffer, self._at = rest + (self._buffer if more else b""), 0
+            if not more:
+                break
+        return self._buffer[self._at : self._at + BLOCK]
 
     def read(self, count: int) -> bytes:
         return b"".join(self.take(count))

@@ -52,6 +52,10 @@ _TAIL = re.compile(
     r"\\appendix(?![A-Za-z@])|\\begin\s*\{(?:references|REFERENCES|thebibliography)\}"
     r"|\\bibliography\s*\{|\\printbibliography(?![A-Za-z@])"
 )
+_LAST_COMMANDS = re.compile(
+    r"(?:\s*\\(?:bibliographystyle\s*\{[^{}]{0,200}\}|(?:clear(?:double)?|new)page(?![A-Za-z@])"
+    r"|pagebreak(?![A-Za-z@])(?:\[\d\])?))+\s*\Z"
+)
 _CLASS = re.compile(r"\\document(?:class|style)(?![A-Za-z])")
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
 _END = re.compile(r"\\end\s*\{document\}")
@@ -326,7 +330,14 @@ def clean(text: str) -> str:
     start = front[-1] if front else until if heading else 0
     tail = _TAIL.search(masked, start)
     abstract = _abstract(body[:start]) or _abstract(expand(preamble, macros))
-    return tidy(abstract + "\n\n" + body[start : tail.start() if tail else len(body)].strip())
+    text = body[start : tail.start() if tail else len(body)].strip()
+    return tidy(abstract + "\n\n" + text[: _trailing(text)])
+
+
+def _trailing(text: str) -> int:
+    """Where the commands begin that stand alone at a text's end: a page break, the style of a bibliography."""
+    found = _LAST_COMMANDS.search(text, max(0, len(text) - MAX_MACRO_CHARS))
+    return found.start() if found else len(text)
 
 
 def _abstract(text: str) -> str:

@@ -14,7 +14,7 @@ class Comments(NamedTuple):
     blocks: tuple[tuple[str, str], ...] = ()  # (opening, closing)
 
 
-MAX_HEADERS = 5  # licence comments one after the other
+MAX_HEADERS = 5  # comments one after the other
 
 C = Comments(("//",), (("/*", "*/"),))
 HASH = Comments(("#",))
@@ -71,6 +71,7 @@ _BEFORE_HEADER = re.compile(
     r"|[ \t]*(?:#|//|%|--|\").{0,5}?(?:-\*-|vim?:|coding[:=]|frozen_string_literal).*\n)*",
     re.IGNORECASE,
 )
+_BLANK_LINES = re.compile(r"(?:[ \t]*\r?\n)*+")
 _DIRECTIVE = re.compile(
     r"\s*(?:#(?:!|include|define|undef|if|ifdef|ifndef|else|elif|endif|pragma|error|line)\b"
     r"|#\s*(?:syntax=|escape=|shellcheck|pylint:|mypy:|rubocop:|frozen_string_literal)"
@@ -93,19 +94,22 @@ def language_of(path: str) -> str:
 def strip_license_header(text: str, path: str) -> str:
     """`text` without the comments at its top that speak of copyright or licence, as the language of `path` has them.
 
-    Shebang, encoding and mode lines, `<?php`, build tags and preprocessor lines stay; a comment that is no licence
-    ends the search. Text in no known language is left alone.
+    Shebang, encoding and mode lines, `<?php`, build tags and preprocessor lines stay, and so do other comments among
+    the first MAX_HEADERS. Text in no known language is left alone.
     """
     comments = _BY_SUFFIX.get(suffix_of(path), ("", Comments()))[1]
     start = _BEFORE_HEADER.match(text).end()  # type: ignore[union-attr]
     for _ in range(MAX_HEADERS):
         end = comment_end(text, start, comments)
+        if not end:
+            break
         comment = text[start:end]
         if not _MENTIONS_LICENSE.search(comment):
-            break
+            start = _BLANK_LINES.match(text, end).end()  # type: ignore[union-attr]
+            continue
         is_block = any(comment.lstrip().startswith(opening) for opening, _ in comments.blocks)
         kept = "" if is_block else "".join(line for line in comment.splitlines(True) if _DIRECTIVE.match(line))
-        text = text[:start] + kept + re.sub(r"\A(?:[ \t]*\r?\n)+", "", text[end:])
+        text = text[:start] + kept + text[_BLANK_LINES.match(text, end).end() :]  # type: ignore[union-attr]
         start += len(kept)
     return text
 

@@ -42,6 +42,7 @@ class Record(NamedTuple):
     block: bytes
     fault: Reason | None = None
     note: str = ""
+    end: int = 0  # of the block, or of what a fault passed over, in the decompressed file
 
 
 class BadHeader(ValueError):
@@ -174,7 +175,8 @@ def _next_record(ahead: _Ahead) -> Record:
     if not _ends(ahead, start, end, headers):
         return _passed_over(ahead, Reason.INVALID_RECORD, f"does not end at its Content-Length {length}")
     ahead.take(start)
-    return Record(offset, headers, ahead.take(length))
+    block = ahead.take(length)
+    return Record(offset, headers, block, end=ahead.offset)
 
 
 def _ends(ahead: _Ahead, start: int, end: int, headers: dict[str, str]) -> bool:
@@ -199,7 +201,7 @@ def _passed_over(ahead: _Ahead, fault: Reason, note: str) -> Record:
     head = ahead.take_to_next_start()
     if offset == 0 and fault is not Reason.TRUNCATED and ahead.at_end and not ahead.data and not START.match(head):
         fault, note = Reason.WRONG_FORMAT, "no WARC record in this file"
-    return Record(offset, {}, head, fault, note)
+    return Record(offset, {}, head, fault, note, ahead.offset)
 
 
 def _end_of_header(ahead: _Ahead) -> int:

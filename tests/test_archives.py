@@ -133,6 +133,27 @@ def test_a_damaged_header_costs_one_member():
     ]
 
 
+@pytest.mark.parametrize("cut", [1, 100, 512, 700, 5000])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_missing_bytes_cost_their_member_and_not_the_next(cut, wanted):
+    names = ["a", "b", "c"]
+    data = pack_tar([(name, name.upper().encode() * 9000) for name in names])
+    at = 512 + 3000  # in the data of a
+    members = list(read_tar([data[:at] + data[at + cut :]], 1 << 20, lambda name: wanted or name != "a"))
+    assert [(member.name, member.problem) for member in members] == [("a", Reason.DAMAGED), ("b", None), ("c", None)]
+    assert [member.data for member in members[1:]] == [b"B" * 9000, b"C" * 9000]
+
+
+@pytest.mark.parametrize("size", [1, 40, 511, 512, 3000])
+def test_bytes_too_many_cost_no_member_behind_them(size):
+    data = pack_tar([(name, name.upper().encode() * 9000) for name in ("a", "b", "c")])
+    at = 512 + 3000  # in the data of a
+    members = list(read_tar([data[:at] + b"?" * size + data[at:]], 1 << 20))
+    assert [member.name for member in members] == ["a", "", "b", "c"]
+    assert members[1].problem is Reason.DAMAGED
+    assert [member.data for member in members[2:]] == [b"B" * 9000, b"C" * 9000]
+
+
 def test_a_gap_costs_the_member_it_hits_and_reading_goes_on_unaligned():
     data = pack_tar([("a", b"1" * 600), ("b", b"2" * 600), ("c", b"3" * 600)])
     found = list(read_tar([data[:2100], None, data[2333:]], MIB))

@@ -274,9 +274,9 @@ def test_what_is_no_bulk_tar_is_quarantined(tmp_path, data):
     ("folder", "merged", "start", "end"),
     [
         ("EricDarve__existence_of_lu", 2, "\\begin{abstract}\n  We establish necessary", "of rank deficiency."),
-        ("adrn__Ophiuchus-paper", 0, "\\begin{abstract}\nThe Ophiuchus stellar", "\\bibliographystyle{apj}"),
+        ("adrn__Ophiuchus-paper", 0, "\\begin{abstract}\nThe Ophiuchus stellar", "\\end{landscape}"),
         ("canmod__macpan2-ms", 1, "\\begin{abstract}\n  TBD", "DJDE was supported by an NSERC Discovery Grant."),
-        ("daffidwilde__edo-paper", 19, "\\begin{abstract}\n    In this paper we propose", "\\pagebreak"),
+        ("daffidwilde__edo-paper", 19, "\\begin{abstract}\n    In this paper we propose", "in the examples provided."),
     ],
 )
 def test_a_tree_is_one_paper(folder, merged, start, end):

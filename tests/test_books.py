@@ -37,7 +37,7 @@ def read_bytes(tmp_path, data: bytes, name: str = "1234-0.txt", **options):
 # ---- Gutenberg's own files
 
 GUTENBERG = {  # file: (title, author, first words, last words)
-    "gitenberg/1342/1342-0.txt": ("Pride and Prejudice", "Jane Austen", "Produced by Anonymous", "of uniting them."),
+    "gitenberg/1342/1342-0.txt": ("Pride and Prejudice", "Jane Austen", "PRIDE AND PREJUDICE\n", "of uniting them."),
     "gitenberg/1342/old/pandp10.txt": ("Pride and Prejudice", "Jane Austen", "Pride and Prejudice", "of uniting them."),
     "gitenberg/1342/old/pandp12.txt": ("Pride and Prejudice", "Jane Austen", "Pride and Prejudice", "of uniting them."),
     "gitenberg/1661/old/advsh10.txt": (
@@ -49,19 +49,19 @@ GUTENBERG = {  # file: (title, author, first words, last words)
     "gitenberg/2701/old/moby10b.txt": (
         "Moby Dick; or The Whale",
         "Herman Melville",
-        "This etext was prepared",
+        "Notes on this etext",
         "only found another\norphan.",
     ),
     "gitenberg/3261/old/nwsnw10.txt": (
         "News from Nowhere",
         "William Morris",
-        "This etext was produced",
+        "NEWS FROM NOWHERE\n",
         "he must have meant.",
     ),
     "gitenberg/14881/14881-8.txt": (
         "The Log School-House on the Columbia",
         "Hezekiah Butterworth",
-        "E-text prepared by Emmy",
+        "THE LOG SCHOOL-HOUSE",
         "the stupendous\nevent.",
     ),
     "wss22/pg11.txt": ("Alice’s Adventures in Wonderland", "Lewis Carroll", "[Illustration]", "THE END"),
@@ -220,8 +220,25 @@ def test_pg19_takes_its_meta_from_the_catalog(pg19):
         "encoding": "utf-8",
         "source": "books",
     }
-    assert documents[0].text.startswith("Produced by Ted Garvin, Dave Morgan and PG Distributed Proofreaders\n")
+    assert documents[0].text.startswith("LA FIAMMETTA\n")
+    assert documents[0].text.endswith("never-ending sorrow.")  # and then: End of the Project Gutenberg EBook of …, ***
     assert "\r" not in documents[0].text
+
+
+@pytest.mark.parametrize(
+    ("credit", "stays"),
+    [
+        ("Produced by A. N. Other and\nDistributed Proofreaders\n\n\n", False),
+        ("This etext was produced from the 1908 edition by D. P., email d@example.org\n\n", False),
+        ("E-text prepared by X\n\n\nNote: Project Gutenberg also has an HTML version\n      of this file.\n\n", False),
+        ("(Additional editing by X)\n\n", False),
+        ("Transcriber's Note: accents are kept.\n\n", True),
+        ("Produced at the Globe in 1601, the play\n\n", True),
+    ],
+)
+def test_the_credits_of_those_who_made_a_file_are_no_text(tmp_path, credit, stays):
+    (document,), _ = read_bytes(tmp_path, book().replace("CHAPTER I", credit + "CHAPTER I").encode())
+    assert document.text == (credit if stays else "") + "CHAPTER I\n\nCafé."
 
 
 @needs_shared

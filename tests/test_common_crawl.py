@@ -2,6 +2,7 @@ import gzip
 import zlib
 from base64 import b32encode
 from hashlib import sha1
+from html import unescape
 from urllib.parse import urlparse
 
 import brotli
@@ -211,6 +212,24 @@ def test_lists_of_text_stay_and_menus_go(tmp_path):
     menu = "<ul><li><a href='/a'>Home</a></li><li><a href='/b'>News</a></li></ul>"
     text = text_of(tmp_path, http(f"<body>{menu}<p>They say:</p><ul>{items}</ul></body>"))
     assert text == "They say:\n\n• point 0 of the argument\n• point 1 of the argument"
+
+
+def test_a_list_of_text_may_be_full_of_links(tmp_path):
+    item = "<li>I am also ok with <a href='/a'>they and them</a>, says <a href='/b'>this article</a>.</li>"
+    text = text_of(tmp_path, http(f"<body><div><div><h1>Facts</h1><p>Some:</p><ul>{item * 2}</ul></div></div></body>"))
+    assert text.count("• I am also ok with they and them, says this article.") == 2
+    named = text_of(tmp_path, http(f"<body><p>Some:</p><ul class='main menu'>{item * 2}</ul></body>"))
+    assert named == "Some:"
+
+
+@pytest.mark.parametrize("lone", ["中", "–", " → ", "&ndash;", "&#8211;", "가"])
+def test_a_character_alone_between_two_tags_stays(tmp_path, lone):
+    text = text_of(tmp_path, http(f"<p>Lead.<p>2007<i>{lone}</i>2011", content_type="text/html; charset=utf-8"))
+    assert text == f"Lead.\n\n2007{unescape(lone)}2011"
+
+
+def test_an_icon_alone_between_two_tags_goes(tmp_path):
+    assert text_of(tmp_path, http("<p>Lead.<p>2007<i>&#xE001;</i>")) == "Lead.\n\n2007"
 
 
 def test_a_lone_surrogate_is_no_character(tmp_path):

@@ -212,6 +212,7 @@ def test_a_paper_keeps_its_abstract_and_body():
         ("\\section{One} \\appendixname x", "\\section{One} \\appendixname x"),
         ("\\section{One} x \\begin{thebibliography}{9} \\bibitem{a} b \\end{thebibliography}", "\\section{One} x"),
         ("\\section{One} x \\begin{references} y \\end{references}", "\\section{One} x"),
+        ("\\section{One} x\n\n\\bibliographystyle{apj}\n\\clearpage\n\\bibliography{a}", "\\section{One} x"),
         ("\\section{One} x \\bibliographystyle{apj} y", "\\section{One} x \\bibliographystyle{apj} y"),
         ("\\section{One} \\verb|\\appendix| y", "\\section{One} \\verb|\\appendix| y"),
         (

@@ -43,7 +43,7 @@ from redpajama.archives import (
 from redpajama.io import RawFile
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 1
+VERSION = 2
 UNIT = "file"
 LIBRARIES = ("orjson",)
 SIDE_FILES = ()
@@ -114,10 +114,11 @@ def read_file(file: RawFile, source: str, tally: Tally) -> Iterator[Document]:
     decompress.consume(file, tally)
     if file.bytes > MAX_EPRINT_BYTES:
         tally.unit()
-        tally.quarantine(f"{source}/{paper.key}", Reason.EXPANSION_LIMIT, head, bytes=file.bytes)
+        place = {"offset": 0, "end": file.bytes}
+        tally.quarantine(f"{source}/{paper.key}", Reason.EXPANSION_LIMIT, head, **place)
         return
     with file.open() as stream:
-        yield from read_eprint(stream.read(), paper, source, tally)
+        yield from read_eprint(stream.read(), paper, {"offset": 0, "end": file.bytes}, source, tally)
 
 
 def _is_bulk(head: bytes) -> bool:
@@ -131,9 +132,9 @@ def read_bulk(file: RawFile, source: str, tally: Tally) -> Iterator[Document]:
         paper = identify(posixpath.basename(member.name))._replace(modified=member.modified)
         if member.problem:
             tally.unit()
-            tally.quarantine("", member.problem, member.data, member=member.name, offset=member.offset)
+            tally.quarantine("", member.problem, member.data, **member.place)
         else:
-            yield from read_eprint(member.data, paper, source, tally)
+            yield from read_eprint(member.data, paper, member.place, source, tally)
 
 
 def identify(name: str) -> Paper:
@@ -148,8 +149,10 @@ def identify(name: str) -> Paper:
     return Paper(arxiv_id + (match["version"] or ""), arxiv_id, match["yymm"])
 
 
-def read_eprint(data: bytes, paper: Paper, source: str, tally: Tally) -> Iterator[Document]:
-    """One e-print as downloaded -> its document."""
+def read_eprint(
+    data: bytes, paper: Paper, place: dict[str, str | int], source: str, tally: Tally
+) -> Iterator[Document]:
+    """One e-print as downloaded, and where it stands -> its document."""
     doc_id = f"{source}/{paper.key}"
     if data.startswith(PDF):
         tally.unit()
@@ -159,7 +162,7 @@ def read_eprint(data: bytes, paper: Paper, source: str, tally: Tally) -> Iterato
         members = unpack(data)
     except Unreadable as error:
         tally.unit()
-        tally.quarantine(doc_id, error.reason, data, error=str(error))
+        tally.quarantine(doc_id, error.reason, data, **place, error=str(error))
         return
     yield from build_paper(members, paper, source, tally)
 

@@ -5,7 +5,7 @@ Input
     Gutenberg `.txt` files as mirrors hold them (`1342/1342-0.txt`, `pg1342.txt`, `1661/old/advsh10.txt`).
 Flow
     file -> encoding (byte order mark, the file's own word, UTF-8, Windows-1252) -> the head is read for title,
-    author, language and dates -> head, licence and foot cut. The unit is the file: one book.
+    author, language and dates -> head, licence, foot and the producers' credits cut. The unit is the file: one book.
 Output
     One document a book; meta: `short_book_title`, `publication_date` (a year; None where not told), `url`, `title`,
     `author`, `language`, `release_date`, `gutenberg_id`, `encoding`, `source`.
@@ -31,13 +31,14 @@ from redpajama.hashing import content_key
 from redpajama.io import RawFile
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 1
+VERSION = 2
 UNIT = "book"
 LIBRARIES = ()
 SIDE_FILES = ("metadata",)
 
 MAX_BOOK_BYTES = 512 << 20  # Gutenberg's longest texts, whole genomes, are about half of it
 HEAD_CHARS = 20_000  # in which the fields of a Gutenberg head stand
+MAX_INDENT_CHARS = 200  # of a marker's line
 FOOT_CHARS = 3_000  # in which the line «End of the Project Gutenberg EBook of …» may stand
 
 WITHDRAWN = re.compile(r"(?<![a-z0-9])(?:the_pile_)?books3(?![a-z0-9])|bibliotik", re.IGNORECASE)
@@ -48,10 +49,17 @@ _START = re.compile(
     r"^[ \t]*\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)(?:[^*]{0,500}\*\*\*|[^\n]*)[^\n]*\n?",
     re.MULTILINE | re.IGNORECASE,
 )
-_END = re.compile(r"^[ \t]*\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.MULTILINE | re.IGNORECASE)
-_SMALL_PRINT_START = re.compile(r"^\**START\*+THE SMALL PRINT!", re.MULTILINE)
+_END = re.compile(r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.IGNORECASE)  # at the start of a line
+_SMALL_PRINT_START = re.compile(r"START\*+THE SMALL PRINT!")
 _SMALL_PRINT_END = re.compile(r"^\*END[* ]+THE SMALL PRINT![^\n]*\n?", re.MULTILINE)
 _FOOT_LINE = re.compile(r"^[ \t*]*End of (?:the |this )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
+_CREDITS = re.compile(  # paragraphs at the top of a text by those who made the file
+    r"(?:\(?(?:Produced by|(?:Scanned|Transcribed|Proofed|Updated)(?: and \w+)? by|Additional editing by"
+    r"|HTML version by|E-?text (?:prepared|produced|scanned)|Note: Project Gutenberg also has"
+    r"|This (?:e-?text|e-?book) was (?:\w+ and )?(?:produced|prepared|created|scanned|transcribed|converted))"
+    r"[^\n]{0,200}(?:\n[^\n]{1,200}){0,12}(?:\n\s*|\Z))+",
+    re.IGNORECASE,
+)
 _BOOK_NUMBER = re.compile(r"\[E-?(?:book|text) ?#? ?(?P<id>\d{1,6})\]", re.IGNORECASE)
 _FIRST_LINE = re.compile(r"Project Gutenberg(?:['’]s)? E-?(?:text|book) of (?P<title>[^\n]+)", re.IGNORECASE)
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -122,7 +130,7 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
     tally.unit()
     path = file.url.partition("?")[0]
     name = _TEXT_NAME.fullmatch(posixpath.basename(path))
-    doc_id = f"{source}/{posixpath.basename(path)}"
+    doc_id, place = f"{source}/{posixpath.basename(path)}", {"offset": 0, "end": file.bytes}
     if not name:
         decompress.consume(file, tally)
         tally.drop(doc_id, Reason.WRONG_SUFFIX)
@@ -131,7 +139,7 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
         data = read_whole(file, tally, MAX_BOOK_BYTES)
         text, encoding = decode(data)
     except Unreadable as error:
-        tally.quarantine(doc_id, error.reason, error=str(error))
+        tally.quarantine(doc_id, error.reason, **place, error=str(error))
         return
     book = split_boilerplate(text)
     number = pg19_number(path, name["stem"], book, catalog)
@@ -140,9 +148,9 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
     if not (number or book.head) or not book.text:
         tally.drop(f"{source}/{key}", Reason.NO_BOOK_TEXT)
     elif book.cut:
-        tally.quarantine(f"{source}/{key}", Reason.TRUNCATED, data[-4096:], error="no END line")
+        tally.quarantine(f"{source}/{key}", Reason.TRUNCATED, data[-4096:], **place, error="no END line")
     elif "\0" in book.text:
-        tally.quarantine(f"{source}/{key}", Reason.DAMAGED, error="zero bytes in the text")
+        tally.quarantine(f"{source}/{key}", Reason.DAMAGED, **place, error="zero bytes in the text")
     else:
         yield Document(f"{source}/{key}", book.text, {**meta, "encoding": encoding, "source": "books"})
 
@@ -178,19 +186,42 @@ def declared_encoding(data: bytes) -> str:
 
 
 def split_boilerplate(text: str) -> Book:
-    """A Gutenberg file -> its text and its head; a text without markers comes back whole, with no head.
+    """A Gutenberg file -> its text and its head; a text without markers (PG-19 has none) has no head.
 
     The text stands between the START and END lines (since about 2002), or after «*END*THE SMALL PRINT!» (before).
     """
     start = _START.search(text) or _SMALL_PRINT_END.search(text, 0, len(text) // 2)
     if start is None:
-        return Book(text.strip(), "")
+        return Book(strip_credits(text, _foot(text)), "")
     body = text[start.end() :]
-    ends = list(_END.finditer(body)) or list(_SMALL_PRINT_START.finditer(body))
-    body = body[: ends[-1].start() if ends else len(body)].rstrip()
-    foot = _FOOT_LINE.search(body, max(0, len(body) - FOOT_CHARS))
-    text_end = foot.start() if foot else len(body)
-    return Book(body[:text_end].strip(), text[: start.end()], cut=not ends and not foot)
+    ends = list(_line_starts(_END, body, " \t")) or list(_line_starts(_SMALL_PRINT_START, body, "*"))
+    body = body[: ends[-1] if ends else len(body)].rstrip()
+    foot = _foot(body)
+    return Book(strip_credits(body, foot), text[: start.end()], cut=not ends and foot == len(body))
+
+
+def _line_starts(pattern: re.Pattern[str], text: str, before: str) -> Iterator[int]:
+    """Where lines begin in which only characters of `before` stand ahead of the pattern.
+
+    An anchored pattern would try every line; one that begins with a literal is searched for at memory speed.
+    """
+    for found in pattern.finditer(text):
+        begin = text.rfind("\n", max(0, found.start() - MAX_INDENT_CHARS), found.start()) + 1
+        if (begin or found.start() <= MAX_INDENT_CHARS) and not text[begin : found.start()].strip(before):
+            yield begin
+
+
+def _foot(text: str) -> int:
+    """Where the line «End of the Project Gutenberg EBook of …» begins; the text's end where there is none."""
+    foot = _FOOT_LINE.search(text, max(0, len(text) - FOOT_CHARS))
+    return foot.start() if foot else len(text)
+
+
+def strip_credits(text: str, end: int) -> str:
+    """The text up to `end`, without the paragraphs at its top that name the file's makers."""
+    text = text[:end].strip()
+    credits = _CREDITS.match(text)
+    return text[credits.end() :].strip() if credits else text
 
 
 # ---- keys and metadata

@@ -25,13 +25,14 @@ Differs from RedPajama-1T
 
 import re
 from collections.abc import Iterator, Sequence
+from html import unescape
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import ElementNode, HTMLTree
 
 from redpajama import decompress
 from redpajama.hashing import content_key
@@ -49,7 +50,7 @@ from redpajama.warc import (
     records,
 )
 
-VERSION = 1
+VERSION = 2
 UNIT = "WARC record"
 LIBRARIES = ("brotli", "resiliparse", "zstandard")
 SIDE_FILES = ()
@@ -60,10 +61,13 @@ CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 CHARSET_OF_META = re.compile(rb"<meta\b[^>]{0,500}?\bcharset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 MAX_REPLACED_FRACTION = 0.01  # of the characters of a page whose encoding is told rightly
 SURROGATE = re.compile("[\ud800-\udfff]")
-NESTING = re.compile(r"<(/?)(?:div|article)\b", re.IGNORECASE)
+NESTING = re.compile(r"<(/?)(?:div|article|ul)\b", re.IGNORECASE)
 SHALLOW = 3  # a `<ul>` with fewer elements between it and `<body>` is a menu to resiliparse
 SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
 MAX_LINKED_FRACTION = 0.5  # of the text of a list that is no menu
+THREE_BYTES = re.compile("[\u0800-\ud7ff\uf900-\uffff]")  # in UTF-8; without the private use area
+LONE = re.compile(rf">\s*+({THREE_BYTES.pattern}|&#?\w{{2,8}};)(?=\s*<)")
+GUARD = "\ufdd0"  # a noncharacter, free for use inside a program (Unicode 23.7)
 MAX_EXTRACTION_COST = 500_000_000  # characters x depth; resiliparse takes up to 20 ns each for the main content
 
 
@@ -90,12 +94,10 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
                     pass
                 break
             if record.fault:
-                tally.quarantine("", record.fault, record.block, offset=record.offset, note=record.note)
+                where = {"offset": record.offset, "end": record.end}
+                tally.quarantine("", record.fault, record.block, **where, note=record.note)
             else:
                 yield from read_record(record, options, source, tally)
-
-
-# file -> records
 
 
 # record -> document
@@ -103,7 +105,7 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
 
 def read_record(record: Record, options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """One whole record -> its page, or a row in the ledger."""
-    doc_id, where = f"{source}/{key_of(record.headers)}", {"offset": record.offset}
+    doc_id, where = f"{source}/{key_of(record.headers)}", {"offset": record.offset, "end": record.end}
     kind, url = record.headers.get("warc-type", "").lower(), url_of(record.headers)
     if kind in ("conversion", "response") and not url:
         tally.quarantine(doc_id, Reason.MISSING_FIELD, record.block, **where, wanted="WARC-Target-URI")
@@ -216,28 +218,52 @@ def http_page(record: Record, options: Options) -> Page:
     text = to_unicode(decode_body(http, payload, "warc-truncated" in record.headers), http)
     if media_type(http) == "text/plain":
         return Page("", "\n".join(to_lines(text)).strip("\n"))
-    tree = HTMLTree.parse(text)
     main = options.main_content and len(text) * max_depth(text) <= MAX_EXTRACTION_COST
+    tree = HTMLTree.parse(guard_lone_characters(text) if main else text)
     if main:
         shelter_lists(tree)
-    plain = SURROGATE.sub("\ufffd", extract_plain_text(tree, main_content=main, alt_texts=False))
-    title = SURROGATE.sub("\ufffd", tree.title or "")
-    return Page(" ".join(title.split()), "\n".join(to_lines(plain)).strip("\n"))
+    plain = _clean(extract_plain_text(tree, main_content=main, alt_texts=False))
+    return Page(" ".join(_clean(tree.title or "").split()), "\n".join(to_lines(plain)).strip("\n"))
+
+
+def _clean(text: str) -> str:
+    return SURROGATE.sub("\ufffd", text.replace(GUARD, ""))
+
+
+def guard_lone_characters(html: str) -> str:
+    """HTML in which no text is one character of three bytes: resiliparse takes `<b>中</b>` for an icon and drops it.
+
+    Its test is meant for the private use area of icon fonts, whose characters are left to it.
+    """
+    return LONE.sub(lambda found: found[0] + GUARD if THREE_BYTES.fullmatch(unescape(found[1])) else found[0], html)
 
 
 def shelter_lists(tree: HTMLTree) -> None:
-    """Move lists of text further from the root: near it, resiliparse takes every `<ul>` for a menu and drops it."""
-    for found in tree.body.query_selector_all(SHALLOW_LISTS) if tree.body else ():
-        linked = sum(len(link.text) for link in found.query_selector_all("a"))
-        if linked < MAX_LINKED_FRACTION * len(found.text):
-            for _ in range(SHALLOW):
-                wrapper = tree.create_element("div")
-                found.parent.replace_child(wrapper, found)
-                wrapper.append_child(found)
+    """Make lists of text look like none of menus: further from the root, and without links.
+
+    resiliparse drops every `<ul>` near the root, and anywhere one of which more than a fifth is linked.
+    """
+    for found in filter(is_prose, tree.body.query_selector_all(SHALLOW_LISTS) if tree.body else ()):
+        for _ in range(SHALLOW):
+            wrapper = tree.create_element("div")
+            found.parent.replace_child(wrapper, found)
+            wrapper.append_child(found)
+    for found in filter(is_prose, tree.body.query_selector_all("ul") if tree.body else ()):
+        for link in found.query_selector_all("a"):
+            plain = tree.create_element("span")
+            for child in list(link.child_nodes):
+                plain.append_child(child)
+            link.parent.replace_child(plain, link)
+
+
+def is_prose(found: ElementNode) -> bool:
+    """Whether most of an element's text is outside of links."""
+    linked = sum(len(link.text) for link in found.query_selector_all("a"))
+    return linked < MAX_LINKED_FRACTION * len(found.text)
 
 
 def max_depth(html: str) -> int:
-    """How deep `<div>` and `<article>` nest, at most: the main content is told by what is in each of them."""
+    """How deep `<div>`, `<article>` and `<ul>` nest, at most: the main content is told by what is in each of them."""
     depth = deepest = 0
     if len(html) * html.count("<") > MAX_EXTRACTION_COST:  # else it cannot matter
         for tag in NESTING.finditer(html):
@@ -266,5 +292,3 @@ def declared_encoding(payload: bytes, http: dict[str, str]) -> str | None:
         return encoding
     encoding = map_encoding_to_html5(in_page[1].decode("ascii"), fallback_utf8=False) if in_page else None
     return "utf-8" if encoding and encoding.startswith("utf-16") else encoding  # who can read it knows better
-
-

@@ -13,7 +13,7 @@ Output
     `avg_line_length`, `alnum_prop`, and the columns of BigQuery but for `content`. In a tree `id` is the git blob id
     as in BigQuery, `language` the one that the suffix tells, with the size of this file.
 Differs from RedPajama-1T
-    The header cut knows the language and takes only a leading comment that speaks of copyright or licence: shebangs,
+    The header cut knows the language and takes only leading comments that speak of copyright or licence: shebangs,
     `#include`, encoding lines and Markdown headings stay. `content_hash` is the MD5 of the cleaned text, so that
     files which differ in their licence header alone agree. Nothing is sampled, deduplicated or judged by line
     length here: the later stages do that, on record.
@@ -34,7 +34,7 @@ from redpajama.licenses import identify, is_license_name, states_terms
 from redpajama.records import Document, Reason, Tally
 from redpajama.sourcecode import language_of, strip_license_header, suffix_of
 
-VERSION = 1
+VERSION = 2
 UNIT = "file"
 LIBRARIES = ("orjson", "pyarrow")
 SIDE_FILES = ()
@@ -245,8 +245,7 @@ def parse_member(
     """One file of a tree -> its document, or a row in the ledger."""
     tally.unit()
     if member.problem:
-        evidence = {"member": member.name, "offset": member.offset}
-        tally.quarantine("", member.problem, member.data, **evidence)
+        tally.quarantine("", member.problem, member.data, **member.place)
         return
     path = inside(member.name, repository.folder)
     doc_id, licenses = f"{source}/{repository.label}/{path}", repository.licenses_of(path)
@@ -259,7 +258,7 @@ def parse_member(
     try:
         text = member.data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        tally.quarantine(doc_id, Reason.INVALID_UTF8, member.data, error=str(error))
+        tally.quarantine(doc_id, Reason.INVALID_UTF8, member.data, **member.place, error=str(error))
         return
     yield from build_document(doc_id, text, tree_columns(member, path, repository, licenses), tally)
 

@@ -16,6 +16,7 @@ Differs from RedPajama-1T
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -93,6 +94,7 @@ def to_document(
         yield Document(doc_id, text, {"pile_set_name": name, "source": "pile"})
 
 
+@lru_cache(maxsize=64)
 def slug(name: str) -> str:
     """`Gutenberg (PG-19)` -> `gutenberg-pg-19`."""
     return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
