@@ -14,11 +14,16 @@ from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
 from redpajama.pipelines import SOURCES, documents, pipeline
-from redpajama.quality import judge, rules, signals
+from redpajama.quality import citations, judge, language, models, perplexity, rules, scores, signals, training
 from redpajama.stages import Build, Job, Regroup, Step
 from redpajama.tokenize import encode, shards, tokenizer
 
 Lost = list[tuple[str, io.Unavailable]]  # what was asked for, and why it is not to be had
+MODEL_CHECKS = {
+    models.FASTTEXT: models.check_fasttext,
+    models.KENLM: perplexity.load_kenlm,
+    models.SENTENCEPIECE: perplexity.load_pieces,
+}
 UNTIL = ("documents", "dedup", "mixture", "tokens")
 
 
@@ -37,11 +42,21 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     lines = [documents.EXTRACTED, paragraphs.PARAGRAPHS] if compared else []
     by_goal = {
         "documents": [documents.INPUTS, *given, *lines, documents.DOCUMENTS],
-        "dedup": [judge.STAGE, *dedup],
+        "dedup": [*_models(manifest), judge.STAGE, *dedup],
         "mixture": [*([] if given else [tokenizer.STAGE]), *mixing] if manifest.mixture else [],
         "tokens": [shards.STAGE] if manifest.mixture else [],
     }
     return [step for goal in UNTIL[: UNTIL.index(until) + 1] for step in by_goal[goal]]
+
+
+def _models(manifest: Manifest) -> list[Step | Regroup]:
+    """The steps that train models and apply them; none where no source asks for any."""
+    trained = [classifier for classifier in manifest.classifier if not classifier.path]
+    return [
+        *([citations.STAGE] if any(classifier.cited_by for classifier in trained) else []),
+        *([training.EXAMPLE_STEP, training.STAGE] if trained else []),
+        *([scores.STAGE] if any(source.wants_models for source in manifest.source) else []),
+    ]
 
 
 # ---- before any work
@@ -108,6 +123,10 @@ def _check_source(source: Source) -> None:
     module = pipeline(source.pipeline)
     module.Options(**source.options)
     rules.parse(source.quality)
+    if source.language:
+        language.check(source)
+    if source.perplexity:
+        perplexity.check(source)
     if source.dump and source.pipeline != "common_crawl":
         raise ValueError(f"dump: a dump of CommonCrawl goes with pipeline = 'common_crawl', not '{source.pipeline}'")
     if refusal := getattr(module, "check_inputs", lambda urls: None)(source.inputs):
@@ -141,9 +160,9 @@ def list_inputs(
         lost = None if unavailable is None else []
         try:
             files = io.expand([url], mirrors, manifest.folder, unavailable=lost)
-            if name == tokenizer.INPUT and files and not io.scheme_of(files[0].path):  # here: it can be looked at now
-                encode.load(files[0].path, manifest.tokenizer.end_of_document)
-        except (io.InputError, encode.TokenizerError) as error:
+            if files and not io.scheme_of(files[0].path):  # here, so it can be looked at now
+                _check_side_file(manifest, name, files[0].path)
+        except (io.InputError, encode.TokenizerError, models.ModelError) as error:
             raise ManifestError(f"{path}: {key}: {error}") from None
         listed += [_entry(name, file, "") for file in files]
         _note(name, lost, unavailable)
@@ -162,11 +181,19 @@ def _note(source: str, lost: Lost | None, unavailable: list[dict[str, str]] | No
         unavailable.append({"source": source, "input": name, "state": error.state, "said": str(error)})
 
 
+def _check_side_file(manifest: Manifest, name: str, path: str) -> None:
+    if name == tokenizer.INPUT:
+        encode.load(path, manifest.tokenizer.end_of_document)
+    elif check := MODEL_CHECKS.get(name[name.rindex(".") :]):
+        check(models.ModelFile(path, path, ""))
+
+
 def side_files(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
-    """(name among the inputs, key in the manifest, URL) of files that are no raw input: metadata, lists, tokenizer."""
+    """(name among the inputs, key in the manifest, URL) of files that are no raw input: metadata, models, tokenizer."""
     for number, source in enumerate(manifest.source, 1):
         for field in documents.side_fields(source):
             yield f"{source.name}.{field}", f"source[{number}].options.{field}", source.options[field]
+    yield from models.side_files(manifest)
     if manifest.tokenizer and (url := manifest.tokenizer.path):
         whole = url if url.endswith(".json") else f"{url.rstrip('/')}/tokenizer.json"
         yield tokenizer.INPUT, "tokenizer.path", whole

@@ -107,6 +107,78 @@ class Dump(Table):
         return self
 
 
+class Language(Table):
+    """`[source.language]`: every document's language by fastText, and which languages stay."""
+
+    keep: list[str] = []  # the model's labels, "en" say; none named: any language stays
+    min_score: float = Field(default=0.5, ge=0, le=1)  # CCNet's
+    path: str | None = None  # lid.176.bin, say; not given: the lid.176.ftz that comes with the package
+
+
+class LanguageModel(Table):
+    """`[source.perplexity.models.<language>]`: a KenLM model over SentencePiece pieces, and where its buckets end."""
+
+    model: str
+    tokenizer: str
+    head: float | None = Field(default=None, gt=0)  # perplexities below it; not given: CCNet's for the language
+    middle: float | None = Field(default=None, gt=0)
+
+
+class Perplexity(Table):
+    """`[source.perplexity]`: CCNet's buckets by the perplexity under a language model of Wikipedia."""
+
+    keep: list[Literal["head", "middle", "tail", "all"]] = ["head", "middle"]  # "all": languages without a model
+    models: dict[str, LanguageModel] = Field(min_length=1)
+
+
+class Classified(Table):
+    """`[source.classifier]`: every document's score by a `[[classifier]]`, and which scores stay."""
+
+    name: str
+    keep: Annotated[float, Field(ge=0, le=1)] | Literal["pareto"] = 0.25  # the least score, or GPT-3's noisy bound
+
+
+class Classifier(Table):
+    """`[[classifier]]`: a fastText model, given by `path` or trained on documents of this build."""
+
+    name: str  # the score is called `<name>_prob`
+    path: str | None = None
+    positive_label: str = "__label__wiki"
+    negative_label: str = "__label__cc"
+    positive: str | None = None  # the source of the good examples
+    cited_by: str | None = None  # only pages whose URL stands in a <ref> of this Wikipedia source
+    negative: str | None = None  # the source that the others are drawn from
+    min_chars: int = Field(default=1000, ge=1)  # of the examples of both sides
+    max_documents: int = Field(default=300_000, ge=1)  # of each side
+    dim: int = Field(default=100, ge=1)  # this and what follows: fastText's defaults
+    epoch: int = Field(default=5, ge=1)
+    lr: float = Field(default=0.1, gt=0)
+    word_ngrams: int = Field(default=1, ge=1)
+    min_count: int = Field(default=1, ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not re.fullmatch("[a-z][a-z0-9_]*", name):
+            raise ValueError(f"'{name}' is not a name: lower-case letters, digits and _, a letter first")
+        return name
+
+    @model_validator(mode="after")
+    def _given_or_trained(self) -> "Classifier":
+        if self.path and (self.positive or self.cited_by or self.negative):
+            raise ValueError("give either path, or the sources to train on, and not both")
+        if not self.path and not (self.positive and self.negative):
+            raise ValueError("give path, or positive and negative: the sources to train on")
+        if self.positive and self.positive == self.negative and not self.cited_by:
+            raise ValueError(f"positive and negative are both '{self.positive}': only cited_by could tell them apart")
+        for label in (self.positive_label, self.negative_label):
+            if not re.fullmatch(r"__label__\S+", label):
+                raise ValueError(f"'{label}' is not a label: __label__ and a word")
+        if self.positive_label == self.negative_label:
+            raise ValueError(f"positive_label and negative_label are both '{self.positive_label}'")
+        return self
+
+
 class Source(Table):
     """`[[source]]`: raw inputs, the pipeline that reads them, and the rules its documents must pass."""
 
@@ -125,7 +197,21 @@ class Source(Table):
     kind: Kind | None = Field(default=None, exclude_if=lambda value: value is None)
     # of its documents that near-dedup may remove; not given: 0.9 for common_crawl and c4, 0.5 for others
     max_removed_fraction: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
+    language: Language | None = Field(default=None, exclude_if=lambda value: value is None)
+    perplexity: Perplexity | None = Field(default=None, exclude_if=lambda value: value is None)
+    classifier: Classified | None = Field(default=None, exclude_if=lambda value: value is None)
     substrings: Substrings | None = Field(default=None, exclude_if=lambda value: value is None)  # off when absent
+
+    @property
+    def wants_models(self) -> bool:
+        """Whether a model scores its documents."""
+        return bool(self.language or self.perplexity or self.classifier)
+
+    @model_validator(mode="after")
+    def _language_comes_first(self) -> "Source":
+        if self.perplexity and not self.language:
+            raise ValueError("perplexity needs to know the language: add [source.language]")
+        return self
 
     @field_validator("name")
     @classmethod
@@ -205,6 +291,7 @@ class Manifest(Table):
     subset_shape: Literal["redpajama-1t"] = "redpajama-1t"
     tokenizer: Tokenizer | None = None
     source: list[Source] = Field(min_length=1)
+    classifier: list[Classifier] = Field(default=[], exclude_if=lambda value: not value)
     dedup: Dedup = Dedup()
     mixture: Mixture | None = None
     shards: Shards = Shards()
@@ -220,12 +307,29 @@ class Manifest(Table):
         names = [source.name for source in self.source]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"source '{twice[0]}' is named twice")
+        self._check_classifiers(names)
         self._check_permutation("dedup.order", self.dedup.order, names, optional=True)
         if self.mixture:
             self._check_permutation("mixture.slice", [part.source for part in self.mixture.slice], names)
             if self.tokenizer is None:
                 raise ValueError("a mixture is counted in tokens: add a [tokenizer]")
         return self
+
+    def _check_classifiers(self, names: list[str]) -> None:
+        known = [classifier.name for classifier in self.classifier]
+        if twice := [name for name in known if known.count(name) > 1]:
+            raise ValueError(f"classifier '{twice[0]}' is named twice")
+        for source in self.source:
+            if source.classifier and (wanted := source.classifier.name) not in known:
+                hint = suggestion(wanted, known) if known else "; add a [[classifier]]"
+                raise ValueError(f"source '{source.name}': no classifier is named '{wanted}'{hint}")
+        for classifier in self.classifier:
+            for key in ("positive", "cited_by", "negative"):
+                if (name := getattr(classifier, key)) and name not in names:
+                    hint = suggestion(name, names)
+                    raise ValueError(f"classifier '{classifier.name}'.{key}: no source is named '{name}'{hint}")
+            if (name := classifier.cited_by) and (found := self.source_named(name).pipeline) != "wikipedia":
+                raise ValueError(f"classifier '{classifier.name}'.cited_by: '{name}' is read by {found}, not wikipedia")
 
     @staticmethod
     def _check_permutation(where: str, given: list[str], names: list[str], optional: bool = False) -> None:
@@ -248,6 +352,10 @@ class Manifest(Table):
     def source_named(self, name: str) -> Source:
         """The `[[source]]` of that name."""
         return next(source for source in self.source if source.name == name)
+
+    def classifier_named(self, name: str) -> Classifier:
+        """The `[[classifier]]` of that name."""
+        return next(classifier for classifier in self.classifier if classifier.name == name)
 
 
 def load(path: str) -> Manifest:

@@ -57,6 +57,10 @@ class Reason(StrEnum):
     # verdicts of later stages
     BELOW_MINIMUM = "below-minimum"
     ABOVE_MAXIMUM = "above-maximum"
+    LOW_LANGUAGE_SCORE = "low-language-score"
+    LANGUAGE_NOT_KEPT = "language-not-kept"
+    PERPLEXITY_BUCKET = "perplexity-bucket"
+    BELOW_CLASSIFIER_THRESHOLD = "below-classifier-threshold"
     DUPLICATE_ID = "duplicate-id"
     EXACT_DUPLICATE = "exact-duplicate"
     NEAR_DUPLICATE = "near-duplicate"

@@ -15,7 +15,7 @@ from rich.text import Text
 from redpajama.artifacts import BuildFailed, Store, read_stage
 from redpajama.download import State
 from redpajama.io import Listed
-from redpajama.manifest import Manifest
+from redpajama.manifest import Manifest, Source
 from redpajama.report.funnel import DUPLICATES, SourceRow, duplicate_matrix, find_builds, funnel, read_build
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _plan_table(manifest: Manifest, rows: dict[str, dict[str, int]]) -> Table:
     shares = {share.source: share for share in manifest.mixture.slice} if manifest.mixture else {}
     for source in manifest.source:
         row, share = rows[source.name], shares.get(source.name)
-        rules = ", ".join(f"{key} {value:g}" for key, value in source.quality.items())
+        rules = ", ".join([*(f"{key} {value:g}" for key, value in source.quality.items()), *_limits(source)])
         sizes = [f"{_sign([row])}{row[key] / 1e6:,.2f}" for key in ("bytes", "fetch_bytes")]
         more = "+" if row["unknown_sizes"] else ""
         mixture = (f"{share.weight:g}", f"{share.max_epochs:g}") if share else ("", "")
@@ -166,6 +166,19 @@ def show_doctor(findings: list["Finding"], as_json: bool) -> int:
     summary = ", ".join(f"{counts[state]:,} {state}" for state in State if counts[state])
     out.print(f"{len(findings):,} inputs: {summary}")
     return 1 if dead else 0
+
+
+def _limits(source: Source) -> list[str]:
+    """What the models' limits keep, in words."""
+    found = []
+    if source.language:
+        kept = "/".join(source.language.keep) or "any language"
+        found.append(f"{kept} from {source.language.min_score:g}")
+    if source.perplexity:
+        found.append(f"perplexity {'/'.join(source.perplexity.keep)}")
+    if source.classifier:
+        found.append(f"{source.classifier.name}_prob {source.classifier.keep}")
+    return found
 
 
 # ---- build and status

@@ -42,7 +42,7 @@ def removed_ids(build: Build, stages: list[str], part: PartRecord) -> pa.Array:
     found = [pa.array([], pa.string())]
     for stage in stages:
         for verdicts in build.parts(stage):
-            is_others = stage == "quality" and verdicts.inputs != [part.stem]  # it judges part by part
+            is_others = stage == "quality" and verdicts.inputs[0] != part.stem  # it judges part by part
             if verdicts.counts["dropped"] and not is_others:
                 rows = read_table(build.store, verdicts.file(".parquet"), ["doc_id"], [("part", "=", part.id)])
                 found += rows.column("doc_id").chunks

@@ -56,7 +56,7 @@ def plan_split(stage: str, before: list[str], build: Build) -> list[Part]:
 
 def _verdicts_that_matter(build: Build, before: list[str], documents: PartRecord) -> list[str]:
     """Quality judges part by part, so only the part's own verdicts count; later stages judge all at once."""
-    own = [record.sha256 for record in build.parts("quality") if record.inputs == [documents.stem]]
+    own = [record.sha256 for record in build.parts("quality") if record.inputs[0] == documents.stem]
     return own + build.ids(*[stage for stage in before if stage != "quality"])
 
 

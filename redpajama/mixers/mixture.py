@@ -20,6 +20,7 @@ from redpajama.hashing import canonical_json
 from redpajama.mixers import budget
 from redpajama.mixers.budget import BUCKET_BITS, BudgetError, Cut, Slice
 from redpajama.mixers.counts import read_histogram
+from redpajama.quality import scores
 from redpajama.stages import Build, Regroup, Result, Step, fingerprint, partitioned, versions
 from redpajama.verdicts import removed_ids, verdict_stages
 
@@ -138,9 +139,12 @@ def split(build: Build, part: Part) -> Iterator[tuple[int, pa.Table]]:
     )
     tokens = read_table(build.store, counts.file(".parquet"), ["n_tokens"]).column("n_tokens").to_numpy()
     removed = removed_ids(build, verdict_stages(build), documents)
+    scored = scores.of_part(build, part.name, documents.stem)
     spans = substrings.spans_of(build, documents)
     start, count = 0, part.spec["partitions"]
     for batch in read_batches(build.store, documents.file(".parquet"), ["doc_id", "text", "source", "meta"]):
+        if scored:
+            batch = scores.beside(batch, scored.slice(start, batch.num_rows))
         own = tokens[start : start + batch.num_rows]  # counts stand in the order of the documents
         start += batch.num_rows
         alive = pc.invert(pc.is_in(batch.column("doc_id"), value_set=removed)).to_numpy(zero_copy_only=False)
@@ -168,7 +172,7 @@ def _copies(
         pa.array([part] * len(rows), pa.string()),
         pa.array(tokens[rows] + 1),
         taken.column("text"),
-        taken.column("meta"),
+        scores.released_meta(taken),
     ]
     return pa.table(columns, schema=ROWS)
 

@@ -13,8 +13,10 @@ Output
     One document a page; meta: `url`, `date_download`, `digest`, `length` (characters), `nlines`, `source_domain`,
     `title`, `language` (ISO 639-3, where CommonCrawl names it), `source`. A page has the same id in WET and in WARC.
 Not done here
-    CCNet's paragraph dedup, language identification, perplexity buckets and RedPajama's classifier: the rooms `dedup`
-    and `quality` judge, over the text as it stands here; nor its minimum of 300 characters.
+    What a manifest asks for by tables of the source: CCNet's paragraph dedup (`[source.paragraphs]`), and then, over
+    the lines that it leaves, CCNet's language identification and perplexity buckets and RedPajama's classifier
+    (`[source.language]`, `[source.perplexity]`, `[source.classifier]`; see `quality/scores.py` and `limits.py`), and
+    CCNet's minimum of 300 characters (`[source.quality] min_chars`), which it does not apply again, and so keeps stubs.
 Differs from RedPajama-1T
     It loses url, date and digest: kept. CCNet finds headers by their position and cuts URLs at the first space: read by
     name, and whole. Its `length` is the block's bytes. It knows no WARC: its text is CommonCrawl's, menus and all, ours

@@ -1,11 +1,15 @@
-"""The stage `quality`: signal columns and the manifest's rules -> verdicts. No text is read."""
+"""The stage `quality`: signal columns, scores and the manifest's limits -> verdicts. No text is read."""
+
+from collections import Counter
 
 import pyarrow as pa
 
 from redpajama.artifacts import Outputs, Part
 from redpajama.columns import read_table
 from redpajama.hashing import canonical_json
-from redpajama.quality import rules
+from redpajama.manifest import Source
+from redpajama.quality import limits, rules, scores
+from redpajama.quality.limits import Removal
 from redpajama.stages import Build, Result, Step, fingerprint, versions
 from redpajama.verdicts import VERDICT_SCHEMA, write_verdicts
 
@@ -17,35 +21,76 @@ def plan(build: Build) -> list[Part]:
     parts = []
     for source in build.manifest.source:
         stamp = fingerprint(
-            stage=["quality", VERSION], rules=list(source.quality.items()), libraries=versions("pyarrow")
+            stage=["quality", VERSION],
+            rules=list(source.quality.items()),
+            libraries=versions("pyarrow"),
+            **_limits(build, source),
         )
         for documents in build.parts("documents", source.name):
             spec = {"documents": documents.stem, "file": documents.file(".parquet"), "id": documents.id}
-            parts.append(Part("quality", source.name, stamp, documents.sha256, spec, documents.counts["kept"]))
+            reads = documents.sha256
+            if scored := scores.record_of(build, source.name, documents.stem):
+                reads, spec["scores"] = [reads, scored.sha256], scored.stem
+            parts.append(Part("quality", source.name, stamp, reads, spec, documents.counts["kept"]))
     return parts
 
 
+def _limits(build: Build, source: Source) -> dict[str, object]:
+    if not source.wants_models:
+        return {}
+    is_drawn = source.classifier and source.classifier.keep == "pareto"
+    return {"limits": limits.parameters(source), "seed": build.manifest.seed if is_drawn else None}
+
+
 def judge_part(build: Build, part: Part, outputs: Outputs) -> Result:
-    """The signals of one documents part -> a verdict for each document that a rule removes."""
+    """The signals and scores of one documents part -> a verdict for each document that does not stay.
+
+    A document that fails a rule is gone for that rule, whatever the models say.
+    """
     wanted = rules.parse(build.manifest.source_named(part.name).quality)
     columns = sorted({rule.column for rule in wanted})
     table = read_table(build.store, part.spec["file"], ["doc_id", *columns])
     failing = rules.judge(table, wanted)
-    verdicts = pa.table(
-        [
-            pa.array([part.spec["id"]] * len(failing.rows), pa.string()),
-            table.column("doc_id").take(failing.rows),
-            failing.reasons,
-            failing.values,
-            failing.thresholds,
-            pa.array([canonical_json({"rule": rule}).decode() for rule in failing.rules.to_pylist()], pa.string()),
-        ],
-        schema=VERDICT_SCHEMA,
-    )
+    failed = set(failing.rows.to_pylist())
+    removals = [each for each in _scored(build, part) if each.row not in failed]
+    verdicts = pa.concat_tables([_of_rules(part, table, failing), _of_models(part, table, removals)])
     write_verdicts(outputs.file(".parquet"), verdicts)
-    dropped = {entry["values"]: entry["counts"] for entry in failing.rules.value_counts().to_pylist()}
+    dropped = Counter(failing.rules.to_pylist()) + Counter(each.reason.value for each in removals)
     kept = table.num_rows - verdicts.num_rows
-    return [part.spec["documents"]], {"read": table.num_rows, "kept": kept, "dropped": dict(sorted(dropped.items()))}
+    inputs = [part.spec[key] for key in ("documents", "scores") if key in part.spec]
+    return inputs, {"read": table.num_rows, "kept": kept, "dropped": dict(sorted(dropped.items()))}
+
+
+def _scored(build: Build, part: Part) -> list[Removal]:
+    """What the limits on scores remove."""
+    if "scores" not in part.spec:
+        return []
+    table = scores.of_part(build, part.name, part.spec["documents"])
+    return limits.judge(table, build.manifest, build.manifest.source_named(part.name))
+
+
+def _of_rules(part: Part, table: pa.Table, failing: rules.Failures) -> pa.Table:
+    columns = [
+        pa.array([part.spec["id"]] * len(failing.rows), pa.string()),
+        table.column("doc_id").take(failing.rows),
+        failing.reasons,
+        failing.values,
+        failing.thresholds,
+        pa.array([canonical_json({"rule": rule}).decode() for rule in failing.rules.to_pylist()], pa.string()),
+    ]
+    return pa.table(columns, schema=VERDICT_SCHEMA)
+
+
+def _of_models(part: Part, table: pa.Table, removals: list[Removal]) -> pa.Table:
+    columns = [
+        pa.array([part.spec["id"]] * len(removals), pa.string()),
+        table.column("doc_id").take(pa.array([each.row for each in removals], pa.int64())),
+        pa.array([each.reason.value for each in removals], pa.string()),
+        pa.array([each.value for each in removals], pa.float64()),
+        pa.array([each.threshold for each in removals], pa.float64()),
+        pa.array([canonical_json(each.evidence).decode() for each in removals], pa.string()),
+    ]
+    return pa.table(columns, schema=VERDICT_SCHEMA)
 
 
 STAGE = Step("quality", plan, judge_part)

@@ -12,6 +12,8 @@ from redpajama.columns import read_batches, read_table
 from redpajama.dedup import guard
 from redpajama.hashing import normal_text_digest
 from redpajama.manifest import Manifest
+from redpajama.quality import limits, scores
+from redpajama.records import Reason
 from redpajama.report.difference import Piece, word_difference
 from redpajama.stages import Build, Job
 from redpajama.verdicts import verdict_stages
@@ -82,7 +84,7 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
     """A document: where it came from, its signals beside the rules, verdicts, and its places in the shards."""
     verdicts = list(_verdicts(build, row["doc_id"], part))
     places = list(_places(build, row["doc_id"])) if not verdicts else []
-    rules = build.manifest.source_named(row["source"]).quality
+    source = build.manifest.source_named(row["source"])
     return {
         "doc_id": row["doc_id"],
         "fate": _fate(build, row["source"], verdicts, places),
@@ -90,12 +92,21 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
         "document_part": part.file(".parquet"),
         "meta": json.loads(row["meta"]),
         "signals": {name[2:]: value for name, value in row.items() if name.startswith("q_")},
-        "rules": rules,
+        "rules": source.quality,
+        "scores": _scores(build, row, part),
+        "limits": limits.parameters(source),
         "verdicts": verdicts,
         "difference": _difference(build, row["text"], verdicts),
         "shards": places,
         "text": row["text"][:300],
     }
+
+
+def _scores(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any]:
+    """What models said of a document; nothing where none was asked."""
+    table = scores.of_part(build, row["source"], part.stem)
+    found = table.filter(pc.equal(table.column("doc_id"), row["doc_id"])).to_pylist() if table else [{}]
+    return {name.removeprefix("q_"): value for name, value in found[0].items() if name != "doc_id"}
 
 
 def _fate(build: Build, source: str, verdicts: list[dict[str, Any]], places: list[dict[str, Any]]) -> str:
@@ -107,6 +118,8 @@ def _fate(build: Build, source: str, verdicts: list[dict[str, Any]], places: lis
         if first["stage"] == "near":
             said += f", similarity {first['value']:g} ({evidence['similarity_by']}) of at least {first['threshold']:g}"
             said += f", {evidence['shared_bands']} bands shared"
+        if label := evidence.get("label"):
+            said += _by_model(label, first)
         other = [f", {role} {evidence[role]}" for role in ("survivor", "other") if role in evidence]
         return f"removed by {first['stage']}: {said}{''.join(other)}"
     if places:
@@ -115,6 +128,15 @@ def _fate(build: Build, source: str, verdicts: list[dict[str, Any]], places: lis
         weight = next(share.weight for share in build.manifest.mixture.slice if share.source == source)
         return f"alive, but not drawn: {'its slice had its tokens without it' if weight else 'its slice has weight 0'}"
     return "alive"
+
+
+def _by_model(label: str, verdict: dict[str, Any]) -> str:
+    """`, __label__wiki by wiki, 0.1 of at least 0.25`: which model said what."""
+    model, value, threshold = verdict["evidence"]["model"], verdict["value"], verdict["threshold"]
+    said = f", {label} by {model}" if model else f", {label}"
+    said += f", {value:g}" if value is not None else ""
+    wanted = "below" if verdict["reason"] == Reason.PERPLEXITY_BUCKET else "at least"
+    return f"{said} (wanted {wanted} {threshold:g})" if threshold is not None else said
 
 
 def _difference(build: Build, text: str, verdicts: list[dict[str, Any]]) -> list[Piece]:

@@ -1,0 +1,156 @@
+"""CCNet's perplexity: how surprised a language model of Wikipedia is by a text, and the bucket that follows.
+
+The text is normalised as CCNet does (cc_net/text_normalizer.py), cut into SentencePiece pieces, and scored by KenLM as
+one sentence: perplexity = 10^(-sum of log10 p / (pieces + 1)), to 1 decimal. Head is below the 30th percentile of what
+CCNet saw in the language, middle below the 60th. CCNet's models: http://dl.fbaipublicfiles.com/cc_net/lm/<language>
+.arpa.bin and .sp.model. Needs the extra `perplexity`.
+
+As CCNet: line feeds are deleted with the other control characters, which glues words; its cut-offs were measured on
+such text. Differs: CCNet's table maps the fullwidth digit one to a double quote, a slip; here it is a digit like any
+other (in CCNet too wherever digits become 0 first, as they do here).
+"""
+
+import re
+import unicodedata
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from redpajama.manifest import Perplexity, Source
+from redpajama.quality import models
+from redpajama.quality.models import KENLM, SENTENCEPIECE, ModelFile
+from redpajama.stages import Build
+
+DECIMALS = 1
+LIBRARIES = ("sentencepiece", "ufal-kenlm")
+MODULES = ("kenlm", "sentencepiece")
+# head ends below the first, middle below the second: rows 30 and 60 of cc_net/data/cutoff.csv
+CUTOFFS = {"en": (340, 520), "de": (370, 590), "fr": (180, 330), "es": (180, 290), "it": (220, 360)}
+# cc_net/text_normalizer.py, UNICODE_PUNCT, without its fullwidth digit one
+PUNCTUATION = {
+    "，": ",", "。": ".", "、": ",", "„": '"', "”": '"', "“": '"', "«": '"', "»": '"', "」": '"', "「": '"', "《": '"',
+    "》": '"', "´": "'", "∶": ":", "：": ":", "？": "?", "！": "!", "（": "(", "）": ")", "；": ";", "–": "-",
+    "—": " - ", "．": ". ", "～": "~", "’": "'", "…": "...", "━": "-", "〈": "<", "〉": ">", "【": "[", "】": "]",
+    "％": "%", "►": "-",
+}  # fmt: skip
+NOT_PLAIN = re.compile("[^ -/:-~]+")  # all but printable ASCII without digits
+
+
+class Scorer(NamedTuple):
+    """What measures one language."""
+
+    pieces: Any  # sentencepiece.SentencePieceProcessor
+    model: Any  # kenlm.Model
+
+
+def check(source: Source) -> None:
+    """What can be wrong with `[source.perplexity]` before any work.
+
+    Raises:
+        ValueError: one line: the extra is missing, or a language has no cut-offs.
+    """
+    if any(find_spec(module) is None for module in MODULES):
+        raise ValueError("perplexity needs an extra: pip install 'redpajama[perplexity]'")
+    for language in source.perplexity.models:
+        head, middle = cutoffs(source.perplexity, language)
+        if not head < middle:
+            raise ValueError(f"perplexity.models.{language}: head = {head:g} must be below middle = {middle:g}")
+
+
+def cutoffs(wish: Perplexity, language: str) -> tuple[float, float]:
+    """Where head and middle end (exclusive) in a language that has a model.
+
+    Raises:
+        ValueError: neither the manifest nor CCNet says.
+    """
+    given = wish.models[language].head, wish.models[language].middle
+    found = [mine or default for mine, default in zip(given, CUTOFFS.get(language, (None, None)), strict=True)]
+    if None in found:
+        raise ValueError(f"perplexity.models.{language}: no cut-offs are known for '{language}': give head and middle")
+    return found[0], found[1]
+
+
+def model_files(build: Build, source: Source) -> dict[str, tuple[ModelFile, ModelFile]]:
+    """{language: (KenLM, SentencePiece)}"""
+    names = {language: f"{source.name}.perplexity.{language}" for language in sorted(source.perplexity.models)}
+    return {
+        language: (models.input_file(build, name + KENLM), models.input_file(build, name + SENTENCEPIECE))
+        for language, name in names.items()
+    }
+
+
+@lru_cache(maxsize=64)
+def load(model: ModelFile, tokenizer: ModelFile) -> Scorer:
+    """One language's models, once per process; KenLM's binary files are mapped, so processes share them.
+
+    Raises:
+        ModelError: one of them cannot be loaded.
+    """
+    return Scorer(model=load_kenlm(model), pieces=load_pieces(tokenizer))
+
+
+def load_kenlm(file: ModelFile) -> Any:
+    """A KenLM model; pages of a binary file are read when they are needed."""
+    import kenlm
+
+    config = kenlm.Config()
+    config.show_progress, config.load_method = False, kenlm.LoadMethod.LAZY
+    with models.local_file(file.path) as path:
+        try:
+            return kenlm.Model(path, config)
+        except (OSError, RuntimeError):
+            raise models.unusable(file.url, KENLM) from None
+
+
+def load_pieces(file: ModelFile) -> Any:
+    """A SentencePiece model."""
+    import sentencepiece
+
+    with models.local_file(file.path) as path:
+        try:
+            return sentencepiece.SentencePieceProcessor(model_file=path)
+        except (OSError, RuntimeError):
+            raise models.unusable(file.url, SENTENCEPIECE) from None
+
+
+def measure(scorer: Scorer, texts: list[str]) -> list[float]:
+    """Texts -> perplexities, to 1 decimal."""
+    pieces = scorer.pieces.encode([normalise(text) for text in texts], out_type=str, num_threads=1)
+    return [_perplexity(scorer.model, " ".join(each)) for each in pieces]
+
+
+def _perplexity(model: Any, sentence: str) -> float:
+    tokens = len(sentence.split()) + 1  # the end of the sentence is one
+    return round(10.0 ** (-model.score(sentence) / tokens), DECIMALS)
+
+
+def normalise(text: str) -> str:
+    """Lower case, no accents (NFD without Mn), every digit 0, typographic marks in ASCII, no control characters."""
+    lower = text.strip().lower()
+    apart = lower if lower.isascii() else unicodedata.normalize("NFD", lower)
+    table = _table()  # a call for each run: a whole text of mostly plain characters takes twice as long
+    return NOT_PLAIN.sub(lambda run: run[0].translate(table), apart)
+
+
+@cache
+def _table() -> dict[int, str | None]:
+    """What becomes of characters after NFD; the steps of CCNet do not touch each other's results."""
+    controls = [*range(32), *range(127, 160)]
+    everything = [(code, unicodedata.category(chr(code))) for code in range(0x110000)]
+    marks = dict.fromkeys([code for code, category in everything if category == "Mn"])
+    digits = dict.fromkeys([code for code, category in everything if category == "Nd"], "0")
+    return {**marks, **digits, **{ord(mark): plain for mark, plain in PUNCTUATION.items()}, **dict.fromkeys(controls)}
+
+
+def bucket_of(wish: Perplexity, languages: pa.Array, perplexities: pa.Array) -> pa.StringArray:
+    """(language, perplexity) -> head, middle, tail; all: the language has no model."""
+    values = perplexities.to_numpy(zero_copy_only=False)
+    names = np.full(len(values), "all", object)
+    for language in wish.models:
+        own = np.array([each == language for each in languages.to_pylist()], bool) & ~np.isnan(values)
+        head, middle = cutoffs(wish, language)
+        names[own] = np.where(values[own] < head, "head", np.where(values[own] < middle, "middle", "tail"))
+    return pa.array(names, pa.string())
