@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from redpajama import dumps, io, workers
 from redpajama.artifacts import BuildFailed, Store, crash_point, read_stage
-from redpajama.dedup import exact, minhash, near, paragraphs, policy, star, substrings, survivors
+from redpajama.dedup import exact, minhash, near, paragraphs, policy, substrings
 from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
@@ -29,20 +29,13 @@ UNTIL = ("documents", "dedup", "mixture", "tokens")
 
 def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     """The steps of a build, in order. Without a `[mixture]` it ends with dedup."""
-    dedup = [exact.IDENTITY, exact.EXACT] if manifest.dedup.exact else [exact.IDENTITY]
-    if manifest.dedup.near is not None:
-        components = star.STAGES if manifest.dedup.components == "star" else [near.CLUSTERS]
-        doubts = [survivors.DOUBTS] if minhash.parse(manifest.dedup.near).verify == "sketch" else []
-        dedup += [near.SIGNATURES, near.CANDIDATES, *components, *doubts, survivors.NEAR]
-    if any(source.substrings for source in manifest.source):
-        dedup += [substrings.STAGE]
     mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
     compared = any(source.paragraphs for source in manifest.source)
     lines = [documents.EXTRACTED, paragraphs.PARAGRAPHS] if compared else []
     by_goal = {
         "documents": [documents.INPUTS, *given, documents.CUTS, *lines, documents.DOCUMENTS],
-        "dedup": [*_models(manifest), judge.STAGE, *dedup],
+        "dedup": [*_models(manifest), judge.STAGE, *_dedup(manifest)],
         "mixture": [*([] if given else [tokenizer.STAGE]), *mixing] if manifest.mixture else [],
         "tokens": [shards.STAGE] if manifest.mixture else [],
     }
@@ -57,6 +50,21 @@ def _models(manifest: Manifest) -> list[Step | Regroup]:
         *([training.EXAMPLE_STEP, training.STAGE] if trained else []),
         *([scores.STAGE] if any(source.wants_models for source in manifest.source) else []),
     ]
+
+
+def _dedup(manifest: Manifest) -> list[Step | Regroup]:
+    """The steps that find copies."""
+    spans = [substrings.STAGE] if any(source.substrings for source in manifest.source) else []
+    texts = [exact.EXACT] if manifest.dedup.exact else []
+    return [exact.IDENTITY, *texts, *([] if manifest.dedup.near is None else _near(manifest)), *spans]
+
+
+def _near(manifest: Manifest) -> list[Step | Regroup]:
+    from redpajama.dedup import star, survivors  # Numba is loaded where it is needed
+
+    components = star.STAGES if manifest.dedup.components == "star" else [near.CLUSTERS]
+    doubts = [survivors.DOUBTS] if minhash.parse(manifest.dedup.near).verify == "sketch" else []
+    return [near.SIGNATURES, near.CANDIDATES, *components, *doubts, survivors.NEAR]
 
 
 # ---- before any work

@@ -53,6 +53,18 @@ def stories(built):
     return partial(why, *built[1:])
 
 
+@pytest.fixture(scope="module")
+def near_built(tmp_path_factory):
+    """As `built`, with near-dedup."""
+    folder = tmp_path_factory.mktemp("near")
+    text = (MANIFESTS / "demo.toml").read_text().replace('"demo/', f'"{MANIFESTS}/demo/')
+    (folder / "demo.toml").write_text(text.replace("[dedup]\n", "[dedup]\nnear = { ngram = 5, threshold = 0.8 }\n"))
+    result = cli("build", folder / "demo.toml", "--out", folder / "corpus")
+    assert result.returncode == 0, result.stderr[-3000:]
+    store = Store(str(folder / "corpus"))
+    return result.stdout, store, funnel.read_build(store)
+
+
 # ---- raw files
 
 
@@ -233,8 +245,8 @@ def test_a_file_loses_to_its_copy_in_the_repository_and_so_does_a_fork_with_anot
         ),
     ],
 )
-def test_a_near_copy_loses_to_its_original_and_why_shows_the_words(stories, what, survivor, difference):
-    (copy,), (original,) = stories(what), stories(survivor)
+def test_a_near_copy_loses_to_its_original_and_why_shows_the_words(near_built, what, survivor, difference):
+    (copy,), (original,) = (why(*near_built[1:], asked) for asked in (what, survivor))
     assert original["verdicts"] == []
     assert re.fullmatch(
         rf"removed by near: near-duplicate, similarity 0\.\d+ \(\w+\) of at least 0\.8, \d+ bands shared, "
@@ -245,8 +257,8 @@ def test_a_near_copy_loses_to_its_original_and_why_shows_the_words(stories, what
         assert [text for each, text in copy["difference"] if each == kind] == words
 
 
-def test_a_fork_of_a_file_loses_to_the_repositorys_and_only_code_is_compared_with_code(built):
-    matrix = funnel.duplicate_matrix(*built[1:])["near"]
+def test_a_fork_of_a_file_loses_to_the_repositorys_and_only_code_is_compared_with_code(near_built):
+    matrix = funnel.duplicate_matrix(*near_built[1:])["near"]
     assert {pair: cell["documents"] for pair, cell in matrix.items()} == {
         "c4 < c4": 1,
         "common_crawl < c4": 1,
@@ -255,9 +267,11 @@ def test_a_fork_of_a_file_loses_to_the_repositorys_and_only_code_is_compared_wit
     assert all(cell["tokens"] > 100 for cell in matrix.values())
 
 
-def test_the_matrices_are_printed(built):
-    assert re.search(r"^exact-duplicate of → +c4 +github +pile$", built[0], re.MULTILINE)
-    assert re.search(r"^the_stack +· +1 \([\d,]+\)$", built[0], re.MULTILINE)
+def test_the_matrices_are_printed(built, near_built):
+    for said in (built[0], near_built[0]):
+        assert re.search(r"^exact-duplicate of → +c4 +github +pile$", said, re.MULTILINE)
+    assert re.search(r"^near-duplicate of → +c4 +github$", near_built[0], re.MULTILINE)
+    assert re.search(r"^the_stack +· +1 \([\d,]+\)$", near_built[0], re.MULTILINE)
 
 
 def test_texts_that_differ_in_white_space_are_one(stories):

@@ -80,6 +80,12 @@ def test_help_loads_no_heavy_package():
     assert result.stdout.strip() == "[]"
 
 
+def test_a_build_without_near_dedup_loads_no_compiler():
+    code = "import sys, redpajama.build, redpajama.beam, redpajama.drive; print('numba' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
 def test_no_function_is_longer_than_sixty_lines():
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):

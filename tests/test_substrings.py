@@ -13,7 +13,8 @@ from stepwise import build_stepwise
 from redpajama.artifacts import BuildFailed
 from redpajama.columns import read_table
 from redpajama.dedup import substrings
-from redpajama.dedup.substrings import END, find_spans, without
+from redpajama.dedup.spans import find_spans
+from redpajama.dedup.substrings import END, without
 from redpajama.manifest import ManifestError
 
 TEXTS = st.lists(st.text(st.sampled_from("abé文😀"), max_size=40), max_size=6)
