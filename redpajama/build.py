@@ -14,7 +14,19 @@ from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
 from redpajama.pipelines import SOURCES, documents, pipeline
-from redpajama.quality import citations, cleaning, judge, language, models, perplexity, rules, scores, signals, training
+from redpajama.quality import (
+    blocklist,
+    citations,
+    cleaning,
+    judge,
+    language,
+    models,
+    perplexity,
+    rules,
+    scores,
+    signals,
+    training,
+)
 from redpajama.stages import Build, Job, Regroup, Step
 from redpajama.tokenize import encode, shards, tokenizer
 
@@ -203,6 +215,8 @@ def side_files(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
             yield f"{source.name}.{field}", f"source[{number}].options.{field}", source.options[field]
         if source.clean and source.clean.bad_words:
             yield f"{source.name}.{cleaning.INPUT}", f"source[{number}].clean.bad_words", source.clean.bad_words
+        for place, pattern in enumerate(blocklist.patterns(source.blocklist) if source.blocklist else []):
+            yield f"{source.name}.{blocklist.INPUT}.{place}", f"source[{number}].blocklist.lists", pattern
     yield from models.side_files(manifest)
     if manifest.tokenizer and (url := manifest.tokenizer.path):
         whole = url if url.endswith(".json") else f"{url.rstrip('/')}/tokenizer.json"

@@ -213,6 +213,22 @@ class Clean(Table):
         return self
 
 
+class Blocklist(Table):
+    """`[source.blocklist]`: documents from listed domains and URLs go; formats in `quality/blocklist.py`."""
+
+    lists: list[str] = Field(min_length=1)  # files of entries; one that ends in / is a folder of UT1's categories
+    categories: list[str] = []  # of the folders
+
+    @model_validator(mode="after")
+    def _folders_have_categories(self) -> "Blocklist":
+        folders = [place for place in self.lists if place.endswith("/")]
+        if folders and not self.categories:
+            raise ValueError(f"'{folders[0]}' is a folder: name the categories wanted, for example [\"adult\"]")
+        if self.categories and not folders:
+            raise ValueError("categories go with a folder: a list that ends in /")
+        return self
+
+
 class Source(Table):
     """`[[source]]`: raw inputs, the pipeline that reads them, and the rules its documents must pass."""
 
@@ -232,6 +248,7 @@ class Source(Table):
     quality: dict[str, float] = {}
     # of its texts; not given: code for github and the_stack, prose for others
     kind: Kind | None = Field(default=None, exclude_if=lambda value: value is None)
+    blocklist: Blocklist | None = Field(default=None, exclude_if=lambda value: value is None)
     # of its documents that near-dedup may remove; not given: 0.9 for common_crawl and c4, 0.5 for others
     max_removed_fraction: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
     language: Language | None = Field(default=None, exclude_if=lambda value: value is None)

@@ -66,6 +66,8 @@ class Reason(StrEnum):
     LANGUAGE_NOT_KEPT = "language-not-kept"
     PERPLEXITY_BUCKET = "perplexity-bucket"
     BELOW_CLASSIFIER_THRESHOLD = "below-classifier-threshold"
+    BLOCKED_DOMAIN = "blocked-domain"
+    BLOCKED_URL = "blocked-url"
     DUPLICATE_ID = "duplicate-id"
     EXACT_DUPLICATE = "exact-duplicate"
     NEAR_DUPLICATE = "near-duplicate"
