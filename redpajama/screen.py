@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -395,6 +396,15 @@ def show_clusters(store: Store, top: int, name: str, as_json: bool) -> int:
             out.print(Text(f"  {example['fate']}{value}: {example['text']}", style="dim"), soft_wrap=True)
     if not clusters:
         out.print("no two documents were candidates")
+
+
+def write_explorer(store: Store, name: str, to: str) -> int:
+    """Write the explorer's page for a build."""
+    from redpajama.report.explore import explore, render
+
+    page = render(explore(store, read_build(store, name))).encode("utf-8", "replace")
+    Path(to).write_bytes(page)
+    console().print(f"{to}: {len(page) / 1e6:,.2f} MB; open it in a browser", soft_wrap=True)
     return 0
 
 
