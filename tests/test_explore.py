@@ -39,6 +39,8 @@ pipeline = "c4"
 inputs = ["web.json.gz"]
 [source.quality]
 max_mean_line_chars = 120.5
+[source.language]
+min_score = 0.3
 [[source]]
 name = "aside"
 pipeline = "c4"
@@ -94,6 +96,9 @@ def columns_of(root: Path, source: str) -> dict[str, np.ndarray]:
     """{column: values} as they stand in the files, with n_tokens where counted; joined by id, in no special order."""
     documents = [pq.read_table(path) for path in root.glob(f"documents/{source}-*/part-*.parquet")]
     table = pa.concat_tables(documents).sort_by("doc_id")
+    if scored := [pq.read_table(path) for path in root.glob(f"scores/{source}-*/part-*.parquet")]:
+        scores = pa.concat_tables(scored).sort_by("doc_id").column("q_language_score")
+        table = table.append_column("q_language_score", scores)
     found = {name: table.column(name).to_numpy() for name in table.column_names if name.startswith("q_")}
     if counted := [pq.read_table(path) for path in root.glob(f"counts/{source}-*/part-*.parquet")]:
         found["weight"] = pa.concat_tables(counted).sort_by("doc_id").column("n_tokens").to_numpy()
@@ -108,7 +113,8 @@ def test_every_signal_counts_every_document_at_every_cut_as_the_columns_do(root,
     assert list(data["sources"]) == ["aside", "news", "web"]
     assert [data["sources"][name]["unit"] for name in ("news", "web", "aside")] == ["tokens", "tokens", "bytes"]
     for signal in data["signals"]:
-        assert set(signal["sources"]) == {"news", "web", "aside"}
+        is_score = signal["key"] == "language_score"
+        assert set(signal["sources"]) == ({"web"} if is_score else {"news", "web", "aside"})
         for source, found in signal["sources"].items():
             columns = columns_of(root, source)
             values, weights = columns[f"q_{signal['key']}"], columns["weight"]
@@ -116,7 +122,9 @@ def test_every_signal_counts_every_document_at_every_cut_as_the_columns_do(root,
                 assert sum(found["documents"][cut:]) == (values >= low).sum() or cut == len(signal["low"]) - 1
                 assert sum(found["weights"][:cut]) == weights[values <= high].sum() or cut == 0
             assert sum(found["weights"]) == weights.sum() == data["sources"][source]["weight"]
-    assert {signal["key"] for signal in data["signals"]} == {name[2:] for name in columns if name.startswith("q_")}
+    wanted = {name[2:] for name in columns_of(root, "web") if name.startswith("q_")}
+    assert {signal["key"] for signal in data["signals"]} == wanted
+    assert next(s for s in data["signals"] if s["key"] == "language_score")["sources"]["web"]["bounds"] == {"min": 0.3}
 
 
 def test_the_manifests_thresholds_are_exact(root, page):
@@ -257,7 +265,11 @@ def test_texts_are_shown_as_they_are_and_never_run(page, browser):
     assert evil
     shows = {}
     for signal in data["signals"]:
-        pairs = [pair for near in signal["sources"]["news"]["near"] for pair in near["below"] + near["above"]]
+        pairs = [
+            pair
+            for near in signal["sources"].get("news", {"near": []})["near"]
+            for pair in near["below"] + near["above"]
+        ]
         shows[signal["key"]] = {str(row) for row, _ in pairs}
     go_to(browser, page, next(key for key, rows in shows.items() if rows & evil))
     assert "owned" not in browser.run("document.title")

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from redpajama.artifacts import PartRecord, Store
-from redpajama.columns import open_table, read_batches, read_table
+from redpajama.columns import open_table, read_table
 from redpajama.manifest import Manifest, Source
-from redpajama.quality import rules, signals
+from redpajama.quality import rules, scores, signals
 from redpajama.stages import Build, Job
 
 BINS = 72
@@ -103,22 +103,30 @@ class Columns:
         return part, row - int(ends[part] - self.rows[part])
 
     def texts(self, wanted: Iterable[int]) -> dict[int, dict[str, str]]:
-        """{row: id and beginning of the text}; only the parts that hold a wanted row are read."""
+        """{row: id and beginning of the text}; only row groups that hold a wanted row are read."""
         by_part: dict[int, dict[int, int]] = {}
         for row in wanted:
             part, inside = self.place(row)
             by_part.setdefault(part, {})[inside] = row
         found = {}
         for part, rows in by_part.items():
-            first = 0
-            for batch in read_batches(self.build.store, self.documents[part].file(".parquet"), ["doc_id", "text"]):
-                own = sorted(row for row in rows if first <= row < first + batch.num_rows)
-                few = batch.take(pa.array([row - first for row in own], pa.int64()))
-                starts = pc.utf8_slice_codeunits(few.column("text"), 0, TEXT_CHARS).to_pylist()
-                for row, doc_id, text in zip(own, few.column("doc_id").to_pylist(), starts, strict=True):
-                    found[rows[row]] = {"id": doc_id, "text": text}
-                first += batch.num_rows
+            for inside, doc_id, text in _beginnings(self.build.store, self.documents[part], sorted(rows)):
+                found[rows[inside]] = {"id": doc_id, "text": text}
         return found
+
+
+def _beginnings(store: Store, part: PartRecord, rows: list[int]) -> Iterator[tuple[int, str, str]]:
+    """(row, id, beginning of the text) of some rows of a documents part."""
+    with open_table(store, part.file(".parquet")) as file:
+        parquet, first = pq.ParquetFile(file), 0
+        for group in range(parquet.num_row_groups):
+            end = first + parquet.metadata.row_group(group).num_rows
+            if own := [row for row in rows if first <= row < end]:
+                table = parquet.read_row_group(group, columns=["doc_id", "text"], use_threads=False)
+                few = table.take(pa.array([row - first for row in own], pa.int64()))
+                starts = pc.utf8_slice_codeunits(few.column("text"), 0, TEXT_CHARS).to_pylist()
+                yield from zip(own, few.column("doc_id").to_pylist(), starts, strict=True)
+            first = end
 
 
 def _numeric(store: Store, key: str) -> list[str]:
@@ -132,10 +140,14 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def thresholds(source: Source) -> dict[str, dict[str, float]]:
-    """{column: {"min" or "max": threshold}} of the manifest."""
+    """{column: {"min" or "max": threshold}} of the manifest. A perplexity has one a language: it shows none."""
     found: dict[str, dict[str, float]] = {}
     for rule in rules.parse(source.quality):
         found.setdefault(rule.column, {})[rule.bound] = rule.threshold
+    if source.language:
+        found[scores.LANGUAGE_SCORE] = {"min": source.language.min_score}
+    if source.classifier and source.classifier.keep != "pareto":
+        found[scores.probability_column(source.classifier.name)] = {"min": source.classifier.keep}
     return found
 
 
