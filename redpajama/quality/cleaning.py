@@ -39,6 +39,7 @@ END_MARKS, ELLIPSIS = (".", "?", "!", '"'), "..."
 CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 WORD = re.compile(r"\w+")
+BREAKS = bytes(byte if byte < 128 and (chr(byte).isalnum() or chr(byte) == "_") else 0x20 for byte in range(256))
 WITHOUT_SPACES = ("ja", "th", "zh")
 ALLOWED = {"ja": {"sm", "グロ", "女の子"}, "zh": {"性"}}  # of each, in more than a tenth of its language's pages
 
@@ -106,6 +107,15 @@ def _tokenizer() -> Any:
 # ---- bad words
 
 
+class Entry(NamedTuple):
+    """One entry of a list; `words`: what a text must have among its own before the pattern is tried."""
+
+    index: int
+    text: str
+    words: frozenset[Any]
+    pattern: re.Pattern[str]
+
+
 class BadWords:
     """A list of words, one a line; an entry's index is its line in the file, from 0."""
 
@@ -114,23 +124,38 @@ class BadWords:
         entries = [(line.strip().lower(), index) for index, line in enumerate(lines)]
         self._entries = [(entry, index) for entry, index in entries if entry and entry not in allowed]
         self._is_spaced = language not in WITHOUT_SPACES
-        self._by_word: dict[str, list[tuple[int, set[str], re.Pattern[str]]]] = {}
+        plain = sum(entry.isascii() for entry, _ in self._entries)
+        self._words = _ascii_words if plain > 0.9 * len(self._entries) else _words
+        self._by_word: dict[Any, list[Entry]] = {}
         for entry, index in self._entries if self._is_spaced else []:
-            words = WORD.findall(entry)
+            words = self._words(entry)
             pattern = re.compile(rf"(?:\W|^)({re.escape(entry)})(?:\W|$)")
-            self._by_word.setdefault(max(words, key=len, default=""), []).append((index, set(words), pattern))
+            known = Entry(index, entry, frozenset(words), pattern)
+            self._by_word.setdefault(max(words, key=len, default=None), []).append(known)
+        self._wordless = self._by_word.pop(None, [])
 
     def find(self, text: str) -> tuple[int, int] | None:
         """The index of the first entry in the list that the text holds, and where (of the text in lower case)."""
         lower = text.lower()
         if not self._is_spaced:
             return next(((index, lower.index(entry)) for entry, index in self._entries if entry in lower), None)
-        words = {*WORD.findall(lower), ""}  # an entry stands between other characters: its words are whole
-        found = [one for word in words & self._by_word.keys() for one in self._by_word[word] if one[1] <= words]
-        for index, _, pattern in sorted(found, key=lambda one: one[0]):
-            if match := pattern.search(lower):
-                return index, match.start(1)
+        found, words = list(self._wordless), self._words(lower)
+        if not self._by_word.keys().isdisjoint(words):  # an entry stands between other characters: its words are whole
+            there = set(words)
+            found += [one for word in there & self._by_word.keys() for one in self._by_word[word] if one.words <= there]
+        for one in sorted(found, key=lambda one: one.index):
+            if one.text in lower and (match := one.pattern.search(lower)):
+                return one.index, match.start(1)
         return None
+
+
+def _words(text: str) -> list[str]:
+    return WORD.findall(text)
+
+
+def _ascii_words(text: str) -> list[bytes]:
+    """Runs of ASCII letters, digits and `_`: of any text a finer cut than that of `_words`, and three times as fast."""
+    return text.encode().translate(BREAKS).split()
 
 
 @lru_cache(maxsize=16)

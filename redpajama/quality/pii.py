@@ -62,7 +62,7 @@ KEY = re.compile(
     r"|-----BEGIN (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----[0-9A-Za-z+/=:,.\s\\-]{0,20000}?"
     r"-----END (?:[A-Z]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----"
 )
-KEY_MARKS = ("eyJ", "-----BEGIN", "IA", "AIza", "SG.", "xox", "glpat-", "pypi-")  # of KEY, each has one
+KEY_MARKS = ("eyJ", "-----BEGIN", "AKIA", "ASIA", "AIza", "SG.", "xox", "glpat-", "pypi-")  # of KEY, each has one
 KEY_MARKS_WITH_LINE = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "_live_", "npm_", "hf_")
 
 NAME_SERVERS = {  # as for StarCoder
@@ -80,6 +80,7 @@ CONTEXT_CHARS = 100
 _MASK = {**dict.fromkeys(b"0123456789", ord("0")), ord(" "): ord("-"), ord("-"): ord("-")}
 _MASK |= {ord(mark): ord(mark) for mark in ".+"}
 MASK = bytes(_MASK.get(byte, byte) for byte in range(256))
+IPV4_MASK = re.compile(rb"0\.0{1,3}\.0{1,3}\.0")
 UNMASKED = bytes(byte for byte in range(256) if byte not in _MASK)  # taken out: what is left is short to search
 
 
@@ -89,7 +90,7 @@ def _may_hold(text: str, kinds: Collection[str]) -> list[str]:
     found = {
         "keys": "keys" in kinds and _has_key_mark(text),
         "emails": "emails" in kinds and "@" in text,
-        "ips": "ips" in kinds and (b"0.0" in mask or _has_ipv6_mark(text)),
+        "ips": "ips" in kinds and (_has_ipv4_mark(mask) or _has_ipv6_mark(text)),
         "phones": "phones" in kinds and (b"0-0000" in mask or b"0.0000" in mask or b"+0" in mask),
     }
     return [kind for kind in KINDS if found[kind]]
@@ -97,6 +98,10 @@ def _may_hold(text: str, kinds: Collection[str]) -> list[str]:
 
 def _has_key_mark(text: str) -> bool:
     return any(mark in text for mark in KEY_MARKS) or ("_" in text and any(m in text for m in KEY_MARKS_WITH_LINE))
+
+
+def _has_ipv4_mark(mask: bytes) -> bool:
+    return b"0.0" in mask and IPV4_MASK.search(mask) is not None
 
 
 def _has_ipv6_mark(text: str) -> bool:
@@ -135,7 +140,7 @@ def _continues(text: str, place: int) -> bool:
 
 def _redact_ips(text: str) -> tuple[str, int]:
     spans = [match.span() for match in IPV4.finditer(text) if _is_address(text, match)]
-    if _has_ipv6_mark(text):
+    if _has_ipv6_mark(text):  # few texts have it, and those are searched slowly
         spans += [match.span() for match in IPV6.finditer(text) if _is_address(text, match)]
     return _replace(text, sorted(spans), WORDS["ips"]), len(spans)
 
