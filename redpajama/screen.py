@@ -396,6 +396,7 @@ def show_clusters(store: Store, top: int, name: str, as_json: bool) -> int:
             out.print(Text(f"  {example['fate']}{value}: {example['text']}", style="dim"), soft_wrap=True)
     if not clusters:
         out.print("no two documents were candidates")
+    return 0
 
 
 def write_explorer(store: Store, name: str, to: str) -> int:
