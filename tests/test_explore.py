@@ -131,7 +131,8 @@ def test_the_manifests_thresholds_are_exact(root, page):
     words = next(signal for signal in data_of(page)["signals"] if signal["key"] == "words")
     news, values = words["sources"]["news"], columns_of(root, "news")["q_words"]
     assert news["bounds"] == {"min": 12, "max": 40}
-    start, end = words["low"].index(12), words["high"].index(40)
+    start, end = news["start"]["min"], news["start"]["max"]
+    assert (words["low"][start], words["high"][end]) == (12, 40)
     assert sum(news["documents"][start:end]) == ((values >= 12) & (values <= 40)).sum()
     assert 0 < sum(news["documents"][start:end]) < len(values)
 
@@ -181,16 +182,17 @@ def test_what_a_cut_keeps_is_what_its_labels_keep(values, missing, bounds):
     there = np.array(values)
     column = Column(np.array(values + [np.nan] * missing), np.arange(len(values) + missing))
     line = axis(there, bounds)
-    found, shown = counts(column, line.cuts), labels(line.cuts, np.sort(there), bounds)
+    found, shown = counts(column, line.cuts), labels(line, np.sort(there), bounds)
     assert found["missing"][0] == missing
     assert np.all(np.diff(line.cuts) > 0)
     for cut in range(len(line.cuts) - 1):
         assert sum(found["documents"][cut:]) == (there >= shown["low"][cut]).sum()
     for cut in range(1, len(line.cuts)):
         assert sum(found["documents"][:cut]) == (there <= shown["high"][cut]).sum()
-    for bound in bounds:
-        assert "min" not in bound or bound["min"] in shown["low"]
-        assert "max" not in bound or bound["max"] in shown["high"]
+    for name, threshold in (item for bound in bounds for item in bound.items()):
+        assert (cut := line.cut_of(name, threshold)) in line.cuts
+        keeps = there >= threshold if name == "min" else there <= threshold
+        assert np.array_equal(keeps, there >= cut if name == "min" else there < cut)
 
 
 @settings(deadline=None)

@@ -27,6 +27,7 @@ from redpajama.stages import Build, Job
 BINS = 72
 NEIGHBOURS = 10  # documents shown on each side of a threshold
 TEXT_CHARS = 300
+SLIVER = 0.25  # of a bin's width: nearer to a threshold no cut is made
 SKEWED = 20  # a maximum so many medians away asks for a logarithmic axis
 STAGES = ("documents", "signals", "scores")  # whose parts hold columns q_..., a row for each document, in their order
 
@@ -45,6 +46,17 @@ class Axis(NamedTuple):
 
     cuts: np.ndarray  # float64; the last is above every value
     is_log: bool
+    is_whole: bool  # all values are whole numbers
+
+    def cut_of(self, bound: str, threshold: float) -> float:
+        """The place that parts what a threshold keeps from what it does not; a maximum keeps itself."""
+        return _cut_of(bound, threshold, self.is_whole)
+
+
+def _cut_of(bound: str, threshold: float, is_whole: bool) -> float:
+    if bound == "min":
+        return float(np.ceil(threshold)) if is_whole else threshold
+    return float(np.floor(threshold)) + 1 if is_whole else float(np.nextafter(threshold, np.inf))
 
 
 # ---- columns
@@ -155,27 +167,36 @@ def thresholds(source: Source) -> dict[str, dict[str, float]]:
 
 
 def axis(values: np.ndarray, bounds: Iterable[dict[str, float]]) -> Axis:
-    """Cuts for a signal's values (without NaN) in all sources, and for every threshold on it.
-
-    A minimum t is a cut at t; a maximum t, which keeps t itself, one at the next number above it.
-    """
-    exact = {bound["min"] for bound in bounds if "min" in bound}
-    exact |= {float(np.nextafter(bound["max"], np.inf)) for bound in bounds if "max" in bound}
+    """Cuts for a signal's values (without NaN) in all sources, among them one for every threshold on it."""
+    is_whole = bool(np.all(values == np.floor(values)))
+    exact = {_cut_of(*item, is_whole) for bound in bounds for item in bound.items()}
     if not len(values):
-        return Axis(np.array(sorted({0.0, 1.0, *exact})), False)
+        return Axis(np.array(sorted({0.0, 1.0, *exact})), False, is_whole)
     low, high = float(values.min()), float(values.max())
-    above = float(np.nextafter(high, np.inf))
+    above = high + 1 if is_whole else float(np.nextafter(high, np.inf))
     is_log = low >= 0 and high > SKEWED * max(float(np.median(values)), 1e-9)
     inner = _log_cuts(values, high) if is_log else np.linspace(low, high, BINS + 1)
-    is_whole = bool(np.all(values == np.floor(values)))
     inner = np.unique(np.round(inner) if is_whole else _six_digits(inner))
-    inside = inner[(inner > low) & (inner < high)]
-    return Axis(np.unique([low, *inside, above, *exact]), is_log)
+    inside = inner[(inner > low) & (inner < (above if is_whole else high))]
+    if exact:  # no sliver of a bin beside a threshold
+        marks = np.array(sorted(exact))
+        gaps = np.abs(_scale(inside, inner, is_log)[:, None] - _scale(marks, inner, is_log)).min(axis=1)
+        ends = _scale(np.array([low, high]), inner, is_log)
+        inside = inside[gaps > SLIVER * (ends[1] - ends[0]) / BINS]
+    return Axis(np.unique([low, *inside, above, *exact]), is_log, is_whole)
 
 
 def _log_cuts(values: np.ndarray, high: float) -> np.ndarray:
     positive = values[values > 0]
     return np.geomspace(float(positive.min()), high, BINS + 1)
+
+
+def _scale(places: np.ndarray, cuts: np.ndarray, is_log: bool) -> np.ndarray:
+    """Places as the axis shows them; a logarithmic one shows 0 beside the least cut above it."""
+    if not is_log:
+        return places
+    least = min((float(cut) for cut in cuts if cut > 0), default=1.0)
+    return np.log(np.maximum(places, least / 2))
 
 
 def _six_digits(numbers: np.ndarray) -> np.ndarray:
@@ -246,9 +267,10 @@ def _signal(name: str, sources: list[Columns], wanted: dict[str, set[int]]) -> d
         column, bound = columns.read(name), bounds[columns.source.name]
         near = [_example(column.values, *pair) for pair in _looked_at(column.values, bound)]
         wanted[columns.source.name] |= {row for each in near for side in ("below", "above") for row, _ in each[side]}
-        found[columns.source.name] = {**counts(column, line.cuts), "bounds": bound, "near": near}
+        start = {name: int(np.searchsorted(line.cuts, line.cut_of(name, bound[name]))) for name in bound}
+        found[columns.source.name] = {**counts(column, line.cuts), "bounds": bound, "start": start, "near": near}
     key = name.removeprefix(signals.PREFIX)
-    labels = _labels(line.cuts, np.sort(values), bounds.values())
+    labels = _labels(line, np.sort(values), bounds.values())
     cuts = {"cuts": _six_digits(line.cuts).tolist(), "at": _positions(line)}
     return {"key": key, "about": describe(key), "log": line.is_log, **cuts, **labels, "sources": found}
 
@@ -260,7 +282,7 @@ def describe(key: str) -> str:
 
 def _looked_at(values: np.ndarray, bound: dict[str, float]) -> Iterator[tuple[str, float]]:
     """The thresholds whose neighbours are shown: the manifest's, or where it has none the median."""
-    yield from bound.items()
+    yield from sorted(bound.items(), reverse=True)  # min, max
     measured = values[~np.isnan(values)]
     if not bound and len(measured):
         yield "median", float(np.partition(measured, len(measured) // 2)[len(measured) // 2])
@@ -272,28 +294,24 @@ def _example(values: np.ndarray, bound: str, threshold: float) -> dict[str, Any]
     return {"bound": bound, "threshold": threshold, **sides}
 
 
-def _labels(cuts: np.ndarray, ordered: np.ndarray, bounds: Iterable[dict[str, float]]) -> dict[str, list[float]]:
+def _labels(line: Axis, ordered: np.ndarray, bounds: Iterable[dict[str, float]]) -> dict[str, list[float]]:
     """What to write for a cut: as a minimum the least value from it on, as a maximum the last value below it; the
     manifest's own number where the cut is one of its thresholds. Each of them keeps exactly what the cut keeps."""
+    cuts = line.cuts
     places = np.searchsorted(ordered, cuts, side="left")
     whole = np.concatenate([cuts[:1], ordered, cuts[-1:]])
     low, high = whole[places + 1], whole[places]
     for bound in bounds:
-        if "min" in bound:
-            low[cuts == bound["min"]] = bound["min"]
-        if "max" in bound:
-            high[cuts == np.nextafter(bound["max"], np.inf)] = bound["max"]
+        for name, threshold in bound.items():
+            (low if name == "min" else high)[cuts == line.cut_of(name, threshold)] = threshold
     return {"low": low.tolist(), "high": high.tolist()}
 
 
 def _positions(line: Axis) -> list[float]:
     """Where the cuts stand on the axis, 0 to 1."""
-    cuts = line.cuts
-    if line.is_log:
-        least = min((float(cut) for cut in cuts if cut > 0), default=1.0)
-        cuts = np.log(np.maximum(cuts, least / 2))
-    width = cuts[-1] - cuts[0]
-    return np.round((cuts - cuts[0]) / (width or 1), 5).tolist()
+    places = _scale(line.cuts, line.cuts, line.is_log)
+    width = places[-1] - places[0]
+    return np.round((places - places[0]) / (width or 1), 5).tolist()
 
 
 def render(data: dict[str, Any]) -> str:
