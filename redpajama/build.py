@@ -14,7 +14,18 @@ from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
 from redpajama.pipelines import SOURCES, documents, pipeline
-from redpajama.quality import citations, judge, language, models, perplexity, rules, scores, signals, training
+from redpajama.quality import (
+    annotations,
+    citations,
+    judge,
+    language,
+    models,
+    perplexity,
+    rules,
+    scores,
+    signals,
+    training,
+)
 from redpajama.stages import Build, Job, Regroup, Step
 from redpajama.tokenize import encode, shards, tokenizer
 
@@ -40,9 +51,10 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
     compared = any(source.paragraphs for source in manifest.source)
     lines = [documents.EXTRACTED, paragraphs.PARAGRAPHS] if compared else []
+    measured = [annotations.STAGE] if any(map(annotations.wanted_sets, manifest.source)) else []
     by_goal = {
         "documents": [documents.INPUTS, *given, *lines, documents.DOCUMENTS],
-        "dedup": [*_models(manifest), judge.STAGE, *dedup],
+        "dedup": [*measured, *_models(manifest), judge.STAGE, *dedup],
         "mixture": [*([] if given else [tokenizer.STAGE]), *mixing] if manifest.mixture else [],
         "tokens": [shards.STAGE] if manifest.mixture else [],
     }
@@ -123,6 +135,7 @@ def _check_source(source: Source) -> None:
     module = pipeline(source.pipeline)
     module.Options(**source.options)
     rules.parse(source.quality)
+    annotations.check(source)
     if source.language:
         language.check(source)
     if source.perplexity:
@@ -193,6 +206,9 @@ def side_files(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
     for number, source in enumerate(manifest.source, 1):
         for field in documents.side_fields(source):
             yield f"{source.name}.{field}", f"source[{number}].options.{field}", source.options[field]
+        for field in annotations.LIST_FIELDS:
+            if url := getattr(source, field):
+                yield f"{source.name}.{field}", f"source[{number}].{field}", url
     yield from models.side_files(manifest)
     if manifest.tokenizer and (url := manifest.tokenizer.path):
         whole = url if url.endswith(".json") else f"{url.rstrip('/')}/tokenizer.json"

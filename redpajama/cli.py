@@ -158,6 +158,14 @@ def clusters(
 
 
 @app.command()
+def signals(as_json: JsonOption = False) -> int:
+    """Every signal that a rule can be about, and the presets that have one."""
+    from redpajama import screen
+
+    return screen.show_signals(as_json)
+
+
+@app.command()
 def gc(root: RootArgument, yes: Annotated[bool, typer.Option("--yes", help="remove them")] = False) -> int:
     """List what no build names; with --yes remove it."""
     from redpajama import screen

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 
 from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord
 from redpajama.columns import read_table, write_table
-from redpajama.dedup.ngrams import compiled
 from redpajama.hashing import canonical_json
+from redpajama.kernels import compiled
 from redpajama.records import Reason
 from redpajama.stages import Build, Result, Step, fingerprint, versions
 from redpajama.verdicts import VERDICT_SCHEMA, living, verdict_stages, write_verdicts
