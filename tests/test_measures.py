@@ -183,6 +183,14 @@ def test_only_one_character_becomes_two_in_lower_case():
     assert [c for c in range(0x110000) if len(chr(c).lower()) > 1] == [characters.DOTTED_I]
 
 
+def test_no_character_grows_more_in_a_folded_text_than_there_is_room_for():
+    table = characters.folding()
+    for code in np.flatnonzero(np.diff(table.starts)):
+        assert table.starts[code + 1] - table.starts[code] <= characters.MAX_GROWTH * len(chr(code).encode())
+    growth = [len(chr(low).encode()) / len(chr(code).encode()) for code, low in enumerate(table.lower) if low]
+    assert max(growth) <= characters.MAX_GROWTH
+
+
 def test_beyond_the_tables_no_character_has_a_class():
     for code in range(characters.END_OF_CODES, 0x110000):
         one = chr(code)

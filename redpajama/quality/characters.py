@@ -5,11 +5,13 @@ because the definitions of RedPajama-V2 and of datatrove are; the fingerprint na
 import string
 import unicodedata
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.kernels import END_OF_CODES, characters_of
+from redpajama.kernels import END_OF_CODES, buffers
 
 SPACE = 1  # str.isspace: what str.split splits at, and \s
 WORD = 2  # \w: letters, numbers and _
@@ -38,7 +40,7 @@ FF0E FF1F FF61 10A56-10A57 10F55-10F59 10F86-10F89 11047-11048 110BE-110C1 11141
 11A9B-11A9C 11C41-11C42 11EF7-11EF8 11F43-11F44 16A6E-16A6F 16AF5 16B37-16B38 16B44 16E98 1BC9F 1DA88
 """
 
-DOTTED_I = 0x130  # the one character that becomes two in lower case: i and a dot above
+DOTTED_I = 0x130  # the one character that is two in lower case: i and a dot above
 SIGMA = "\u03a3"  # becomes a small sigma everywhere, at the end of a word too
 
 
@@ -75,31 +77,31 @@ def classes() -> np.ndarray:
     return table
 
 
-@cache
-def lower() -> np.ndarray:
-    """uint32[END_OF_CODES]: each code point in lower case; DOTTED_I stays, the kernel writes its two."""
-    table = np.arange(END_OF_CODES, dtype=np.uint32)
-    for code in range(END_OF_CODES):
-        small = chr(code).lower()
-        if len(small) == 1:
-            table[code] = ord(small)
-    return table
+class Folding(NamedTuple):
+    """What becomes of a character in a folded text: its lower case in NFD."""
+
+    ascii: np.ndarray  # uint8[128]; 255 for punctuation, which goes
+    lower: np.ndarray  # uint32[END_OF_CODES]: one character for one, where NFD leaves it as it is
+    starts: np.ndarray  # int32[END_OF_CODES + 1]: where its bytes begin in `parts`, if it becomes several characters
+    parts: np.ndarray  # uint8[]: UTF-8
+    is_mark: np.ndarray  # bool[END_OF_CODES]: it may have to change places with its neighbours
+
+
+MAX_GROWTH = 3  # bytes of a folded text for each of the raw one: a Hangul syllable of 3 becomes jamo of 9
 
 
 @cache
-def is_decomposed() -> np.ndarray:
-    """bool[END_OF_CODES]: NFD may change a text that has this character in it."""
-    codes = np.arange(END_OF_CODES, dtype=np.uint32)
-    codes = codes[(codes < 0xD800) | (codes > 0xDFFF)]
-    table = np.array([unicodedata.combining(chr(code)) != 0 for code in range(END_OF_CODES)])
-    own = characters_of(codes)
-    table[codes] |= pc.not_equal(pc.utf8_normalize(own, form="NFD"), own).to_numpy(zero_copy_only=False)
-    return table
-
-
-@cache
-def kept_ascii() -> np.ndarray:
-    """uint8[128]: each ASCII character in lower case; 255 for punctuation, which goes."""
-    letters = lower()[:128].astype(np.uint8)
+def folding() -> Folding:
+    """The tables of the kernel that folds texts."""
+    small = [chr(code).lower() for code in range(END_OF_CODES)]
+    small[0xD800:0xE000] = [""] * 0x800  # surrogates are no characters
+    array = pa.array(small, pa.large_string())
+    normal = pc.utf8_normalize(array, form="NFD")
+    is_several = pc.not_equal(normal, array).to_numpy(zero_copy_only=False).copy()
+    is_several[DOTTED_I] = True
+    lower = np.array([ord(each) if len(each) == 1 else 0 for each in small], np.uint32)
+    data, bounds = buffers(pc.if_else(pa.array(is_several), normal, ""))
+    letters = lower[:128].astype(np.uint8)
     letters[[ord(mark) for mark in string.punctuation]] = 255
-    return letters
+    is_mark = np.array([unicodedata.combining(chr(code)) != 0 for code in range(END_OF_CODES)])
+    return Folding(letters, lower, bounds.astype(np.int32), data, is_mark)

@@ -228,12 +228,14 @@ def read_paragraphs(data, start, end, classes, tally):
 
 
 @compiled
-def _phrases_in(data, place, end, phrases, ends, begins):
+def _phrases_in(data, place, end, phrases, ends, begins, goes_on):
     """Which of the ASCII phrases stand in data[place:end] in any case, a bit each; they stand in lower case in one
-    array, up to `ends`; `begins`: uint16[256], a bit for each phrase that may begin with the byte."""
+    array, up to `ends`; `begins`, `goes_on`: uint16[256], a bit for each phrase whose first, second byte it may be."""
     found = 0
     while place < end:
         candidates = np.int64(begins[data[place]]) & ~found
+        if candidates and place + 1 < end:
+            candidates &= np.int64(goes_on[data[place + 1]])
         which = 0
         while candidates:
             if candidates & 1 and _is_phrase(data, place, end, phrases, ends[which], ends[which + 1]):

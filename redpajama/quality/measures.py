@@ -64,19 +64,25 @@ def word_lists(stop_words: Iterable[str] = ENGLISH, bad_words: Iterable[str] = (
     )
 
 
+@cache
+def _default_lists() -> Lists:
+    return word_lists()
+
+
 def _ascii(text: str) -> np.ndarray:
     return np.frombuffer(text.encode(), np.uint8)
 
 
 @cache
-def _phrases() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _phrases() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """C4's phrases in one array (uint8), where each begins and ends (int64), and for each byte, a bit for each phrase
-    that begins with it in either case (uint16[256])."""
+    whose first byte it may be in either case, and one for each whose second (uint16[256])."""
     ends = np.cumsum([0, *map(len, PHRASES)])
-    begins = np.zeros(256, np.uint16)
+    begins, goes_on = np.zeros(256, np.uint16), np.zeros(256, np.uint16)
     for which, phrase in enumerate(PHRASES):
         begins[[ord(phrase[0]), ord(phrase[0].upper())]] |= 1 << which
-    return _ascii("".join(PHRASES)), ends, begins
+        goes_on[[ord(phrase[1]), ord(phrase[1].upper())] if len(phrase) > 1 else slice(None)] |= 1 << which
+    return _ascii("".join(PHRASES)), ends, begins, goes_on
 
 
 @cache
@@ -168,7 +174,7 @@ def measure(texts: pa.LargeStringArray, sets: list[str], lists: Lists | None = N
     Raises:
         ValueError: a text is null.
     """
-    lists = lists or word_lists()
+    lists = lists or _default_lists()
     blocks = [_measure_block(block, sets, lists) for block in _blocks(texts)]
     names = names_of(sets)
     return {PREFIX + name: pa.concat_arrays([block[name] for block in blocks]) for name in names}
@@ -219,15 +225,14 @@ def _measure_block(texts: pa.LargeStringArray, sets: list[str], lists: Lists) ->
 
 def fold(data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bytes of texts and where they begin and end -> the same of the folded texts."""
-    out, out_bounds = np.empty(len(data) * 3 // 2 + 4, np.uint8), np.empty_like(bounds)
-    needs_nfd = np.zeros(len(bounds) - 1, bool)
-    tables = characters.kept_ascii(), characters.lower(), characters.is_decomposed()
-    words.fold(data, bounds, *tables, out, out_bounds, needs_nfd)
-    if not needs_nfd.any():
+    out, out_bounds = np.empty(characters.MAX_GROWTH * len(data) + 4, np.uint8), np.empty_like(bounds)
+    needs_order = np.zeros(len(bounds) - 1, bool)
+    words.fold(data, bounds, characters.folding(), out, out_bounds, needs_order)
+    if not needs_order.any():
         return out, out_bounds
     sizes = [None, pa.py_buffer(out_bounds), pa.py_buffer(out)]
-    folded = pa.Array.from_buffers(pa.large_string(), len(needs_nfd), sizes)
-    mask = pa.array(needs_nfd)
+    folded = pa.Array.from_buffers(pa.large_string(), len(needs_order), sizes)
+    mask = pa.array(needs_order)
     return buffers(pc.replace_with_mask(folded, mask, pc.utf8_normalize(folded.filter(mask), form="NFD")))
 
 

@@ -45,24 +45,40 @@ def slots_for(total):
 
 
 @compiled
+def _number_until_full(values, numbers, place, table, keys, found):
+    """As `number`, from `place` on, until `keys` is full; (next place, keys)."""
+    mask = np.uint64(len(table) - 1)
+    while place < len(values):
+        key = values[place]
+        slot = (key * BASE >> np.uint64(29)) & mask
+        which = table[slot]
+        while which != 0 and keys[which - 1] != key:
+            slot = (slot + np.uint64(1)) & mask
+            which = table[slot]
+        if which == 0:
+            if found == len(keys):
+                break
+            keys[found] = key
+            found += 1
+            which = table[slot] = found
+        numbers[place] = which - 1
+        place += 1
+    return place, found
+
+
+@compiled
 def number(values, numbers):
     """uint64[n] -> int32[n]: equal values get equal numbers, 0, 1, ... by first occurrence; and uint64[m] their keys,
     int32[m] their counts."""
     table = np.zeros(slots_for(len(values)), np.int32)
-    keys, found = np.empty(len(table) // 2, np.uint64), 0
-    for place in range(len(values)):
-        slot = _slot(table, keys, values[place])
-        if table[slot] == 0:
-            if found == len(keys):
-                table, keys = _grown(table, keys, found)
-                slot = _slot(table, keys, values[place])
-            keys[found] = values[place]
-            found += 1
-            table[slot] = found
-        numbers[place] = table[slot] - 1
+    keys = np.empty(len(table) // 2, np.uint64)
+    place, found = _number_until_full(values, numbers, 0, table, keys, 0)
+    while place < len(values):
+        table, keys = _grown(table, keys, found)
+        place, found = _number_until_full(values, numbers, place, table, keys, found)
     counts = np.zeros(found, np.int32)
-    for place in range(len(values)):
-        counts[numbers[place]] += 1
+    for row in range(len(values)):
+        counts[numbers[row]] += 1
     return keys[:found], counts
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from redpajama.kernels import END_OF_CODES, OFFSET, PRIME, compiled, decode, mix
 from redpajama.quality.characters import (
     ALPHA,
-    DOTTED_I,
     ELLIPSIS,
     LATIN,
     LOWER,
@@ -25,6 +24,8 @@ from redpajama.quality.characters import (
 from redpajama.quality.repetition import contains
 
 FEED = 0x0A
+NUMERIC_BIT = NUMERIC.bit_length() - 1
+UPPER_BIT = UPPER.bit_length() - 1
 TALLIES = [  # of the raw text
     *("chars", "tokens", "caps_tokens", "no_latin_tokens", "stop_tokens", "curly", "hashes", "ellipses", "sentences"),
     *("feeds", "other_breaks", "words", "alpha_words", "real_words", "real_chars", "gopher_stops"),
@@ -151,14 +152,28 @@ def read_words(data, place, end, classes, stop_words, tally, hashes, sums, feeds
             line_upper += 1 if flags & UPPER else 0
         line_chars += 1
         chars += 1
-        if flags & RARE:
+        place += width
+        if kind == 2:  # on to the end of a run of ASCII word characters: most of any text in Latin letters
+            run = place
+            while place < end and data[place] < 0x80 and classes[data[place]] & WORD:
+                flags = np.int64(classes[data[place]])
+                byte = np.uint64(data[place])
+                word, token = (word ^ byte) * PRIME, (token ^ byte) * PRIME
+                word_seen, token_seen = word_seen | flags, token_seen | flags
+                everywhere &= flags
+                line_upper += flags >> UPPER_BIT & 1
+                place += 1
+            word_chars += place - run
+            line_chars += place - run
+            chars += place - run
+        elif flags & RARE:
             if code == FEED:
-                feeds[feed_count, 0], feeds[feed_count, 1], feeds[feed_count, 2] = place, line_chars - 1, line_upper
+                row = place - 1
+                feeds[feed_count, 0], feeds[feed_count, 1], feeds[feed_count, 2] = row, line_chars - 1, line_upper
                 feed_count, line_chars, line_upper = feed_count + 1, 0, 0
             else:
-                dots, last_dot = _count_rare(code, place, dots, last_dot, tally)
+                dots, last_dot = _count_rare(code, place - width, dots, last_dot, tally)
                 in_sentence = in_sentence and code != ord(".") and code != ord("!") and code != ord("?")
-        place += width
     if kind:
         _close_token(token_seen, token, stop_words, tally)
     if in_word:
@@ -185,13 +200,18 @@ def _encode(code, out, place):
 
 
 @compiled
-def _fold_character(data, place, first, lower, out, written):
-    """One character beyond ASCII in lower case; (its code, its bytes, bytes written)."""
+def _fold_character(data, place, first, folding, out, written):
+    """One character beyond ASCII in lower case and NFD; (its code, its bytes, bytes written)."""
+    _, lower, starts, parts, _ = folding
     code, width = decode(data, place, first)
-    if code == DOTTED_I:
-        out[written], out[written + 1], out[written + 2] = ord("i"), 0xCC, 0x87
-        return code, width, 3
-    small = np.int64(lower[code]) if code < END_OF_CODES else code
+    if code >= END_OF_CODES:
+        return code, width, _encode(code, out, written)
+    size = starts[code + 1] - starts[code]
+    for step in range(size):
+        out[written + step] = parts[starts[code] + step]
+    if size:
+        return code, width, size
+    small = np.int64(lower[code])
     if small < 0x80:
         out[written] = small
         return code, width, 1
@@ -199,9 +219,10 @@ def _fold_character(data, place, first, lower, out, written):
 
 
 @compiled
-def fold(data, bounds, ascii_fold, lower, is_decomposed, out, out_bounds, needs_nfd):
-    """Texts without ASCII punctuation and in lower case; `needs_nfd`: bool[n], NFD may change it."""
-    written = 0
+def fold(data, bounds, folding, out, out_bounds, needs_order):
+    """Texts without ASCII punctuation, in lower case, each character in NFD; `needs_order`: bool[n], it has a mark that
+    stood alone, so marks may have to change places."""
+    written, ascii_fold, is_mark = 0, folding[0], folding[4]
     out_bounds[0] = 0
     for text in range(len(bounds) - 1):
         place, end = bounds[text], bounds[text + 1]
@@ -212,8 +233,8 @@ def fold(data, bounds, ascii_fold, lower, is_decomposed, out, out_bounds, needs_
                 written += 1 if ascii_fold[first] != 255 else 0
                 place += 1
             else:
-                code, width, more = _fold_character(data, place, first, lower, out, written)
-                needs_nfd[text] |= code < END_OF_CODES and is_decomposed[code]
+                code, width, more = _fold_character(data, place, first, folding, out, written)
+                needs_order[text] |= code < END_OF_CODES and is_mark[code]
                 place, written = place + width, written + more
         out_bounds[text + 1] = written
 
@@ -262,6 +283,15 @@ def read_folded(data, place, end, classes, tally, hashes, sums, lorem, ipsum, ja
             chars += 1
             line_chars += 1
             numbers += 1 if flags & NUMERIC else 0
+            place += width
+            run = place
+            while place < end and data[place] < 0x80 and classes[data[place]] & SPACE == 0:
+                word = (word ^ np.uint64(data[place])) * PRIME
+                numbers += np.int64(classes[data[place]]) >> NUMERIC_BIT & 1
+                place += 1
+            chars += place - run
+            line_chars += place - run
+            continue
         place += width
     tally[FOLDED_WORDS], tally[FOLDED_CHARS] = words, chars
     return fractions
