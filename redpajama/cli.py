@@ -170,6 +170,14 @@ def explore(
 
 
 @app.command()
+def signals(as_json: JsonOption = False) -> int:
+    """Every signal that a rule can be about, and the presets that have one."""
+    from redpajama import screen
+
+    return screen.show_signals(as_json)
+
+
+@app.command()
 def gc(root: RootArgument, yes: Annotated[bool, typer.Option("--yes", help="remove them")] = False) -> int:
     """List what no build names; with --yes remove it."""
     from redpajama import screen

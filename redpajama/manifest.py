@@ -245,10 +245,14 @@ class Source(Table):
     options: dict[str, Any] = {}
     paragraphs: Paragraphs | None = Field(default=None, exclude_if=lambda value: value is None)
     clean: Clean | None = Field(default=None, exclude_if=lambda value: value is None)
-    quality: dict[str, float] = {}
+    quality: dict[str, float | str | list[str]] = {}
     # of its texts; not given: code for github and the_stack, prose for others
     kind: Kind | None = Field(default=None, exclude_if=lambda value: value is None)
     blocklist: Blocklist | None = Field(default=None, exclude_if=lambda value: value is None)
+    # sets of signals to measure beside those of the rules; see `redpajama signals`
+    signals: list[str] | Literal["all"] | None = Field(default=None, exclude_if=lambda value: value is None)
+    stop_words: str | None = Field(default=None, exclude_if=lambda value: value is None)  # a file; not given: English
+    bad_words: str | None = Field(default=None, exclude_if=lambda value: value is None)  # a file: a phrase a line
     # of its documents that near-dedup may remove; not given: 0.9 for common_crawl and c4, 0.5 for others
     max_removed_fraction: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
     language: Language | None = Field(default=None, exclude_if=lambda value: value is None)

@@ -8,7 +8,7 @@ from redpajama.artifacts import Outputs, Part
 from redpajama.columns import read_table
 from redpajama.hashing import canonical_json
 from redpajama.manifest import Source
-from redpajama.quality import blocklist, limits, rules, scores
+from redpajama.quality import annotations, blocklist, limits, rules, scores
 from redpajama.quality.limits import Removal
 from redpajama.stages import Build, Result, Step, fingerprint, versions
 from redpajama.verdicts import VERDICT_SCHEMA, write_verdicts
@@ -22,7 +22,7 @@ def plan(build: Build) -> list[Part]:
     for source in build.manifest.source:
         stamp = fingerprint(
             stage=["quality", VERSION],
-            rules=list(source.quality.items()),
+            rules=list(rules.expand(source.quality).items()),
             libraries=versions("pyarrow"),
             **_limits(build, source),
             **blocklist.parameters(build, source),
@@ -30,6 +30,8 @@ def plan(build: Build) -> list[Part]:
         for documents in build.parts("documents", source.name):
             spec = {"documents": documents.stem, "file": documents.file(".parquet"), "id": documents.id}
             reads = documents.sha256
+            if measured := annotations.needed_record(build, source, documents.stem):
+                reads, spec["signals"] = [reads, measured.sha256], measured.stem
             if scored := scores.record_of(build, source.name, documents.stem):
                 reads, spec["scores"] = [reads, scored.sha256], scored.stem
             parts.append(Part("quality", source.name, stamp, reads, spec, documents.counts["kept"]))
@@ -49,8 +51,7 @@ def judge_part(build: Build, part: Part, outputs: Outputs) -> Result:
     A document that fails a rule is gone for that rule, then for a list that has its URL, then for what models say.
     """
     wanted = rules.parse(build.manifest.source_named(part.name).quality)
-    columns = sorted({rule.column for rule in wanted})
-    table = read_table(build.store, part.spec["file"], ["doc_id", *columns])
+    table = _signals(build, part, wanted)
     failing = rules.judge(table, wanted)
     first = dict.fromkeys(failing.rows.to_pylist())
     for each in [*_listed(build, part), *_scored(build, part)]:
@@ -60,7 +61,7 @@ def judge_part(build: Build, part: Part, outputs: Outputs) -> Result:
     write_verdicts(outputs.file(".parquet"), verdicts)
     dropped = Counter(failing.rules.to_pylist()) + Counter(each.reason.value for each in removals)
     kept = table.num_rows - verdicts.num_rows
-    inputs = [part.spec[key] for key in ("documents", "scores") if key in part.spec]
+    inputs = [part.spec[key] for key in ("documents", "signals", "scores") if key in part.spec]
     return inputs, {"read": table.num_rows, "kept": kept, "dropped": dict(sorted(dropped.items()))}
 
 
@@ -104,6 +105,17 @@ def _of_removals(part: Part, table: pa.Table, removals: list[Removal]) -> pa.Tab
         pa.array([canonical_json(each.evidence).decode() for each in removals], pa.string()),
     ]
     return pa.table(columns, schema=VERDICT_SCHEMA)
+
+
+def _signals(build: Build, part: Part, wanted: tuple[rules.Rule, ...]) -> pa.Table:
+    """doc_id and the columns that the rules name."""
+    own, others = annotations.columns_of(wanted)
+    table = read_table(build.store, part.spec["file"], ["doc_id", *own])
+    if others:
+        measured = annotations.of_part(build, part.name, part.spec["documents"], others)
+        for name in others:
+            table = table.append_column(name, measured.column(name))
+    return table
 
 
 STAGE = Step("quality", plan, judge_part)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from redpajama.artifacts import PartRecord, Store
 from redpajama.columns import open_table, read_table
 from redpajama.manifest import Manifest, Source
-from redpajama.quality import rules, scores, signals
+from redpajama.quality import catalogue, rules, scores, signals
 from redpajama.stages import Build, Job
 
 BINS = 72
@@ -276,8 +276,9 @@ def _signal(name: str, sources: list[Columns], wanted: dict[str, set[int]]) -> d
 
 
 def describe(key: str) -> str:
-    """What a signal measures, where `redpajama.quality.signals` says it."""
-    return str(signals.SIGNALS.get(key, ""))
+    """What a signal measures, where the catalogue says it."""
+    signal = catalogue.SIGNALS.get(key)
+    return f"{signal.definition} ({signal.source})" if signal else ""
 
 
 def _looked_at(values: np.ndarray, bound: dict[str, float]) -> Iterator[tuple[str, float]]:
