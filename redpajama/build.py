@@ -14,7 +14,20 @@ from redpajama.hashing import canonical_json, sha256_of
 from redpajama.manifest import Manifest, ManifestError, Source, suggestion
 from redpajama.mixers import counts, mixture
 from redpajama.pipelines import SOURCES, documents, pipeline
-from redpajama.quality import citations, judge, language, models, perplexity, rules, scores, signals, training
+from redpajama.quality import (
+    annotations,
+    blocklist,
+    citations,
+    cleaning,
+    judge,
+    language,
+    models,
+    perplexity,
+    rules,
+    scores,
+    signals,
+    training,
+)
 from redpajama.stages import Build, Job, Regroup, Step
 from redpajama.tokenize import encode, shards, tokenizer
 
@@ -33,9 +46,10 @@ def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
     compared = any(source.paragraphs for source in manifest.source)
     lines = [documents.EXTRACTED, paragraphs.PARAGRAPHS] if compared else []
+    measured = [annotations.STAGE] if any(map(annotations.wanted_sets, manifest.source)) else []
     by_goal = {
         "documents": [documents.INPUTS, *given, documents.CUTS, *lines, documents.DOCUMENTS],
-        "dedup": [*_models(manifest), judge.STAGE, *_dedup(manifest)],
+        "dedup": [*measured, *_models(manifest), judge.STAGE, *_dedup(manifest)],
         "mixture": [*([] if given else [tokenizer.STAGE]), *mixing] if manifest.mixture else [],
         "tokens": [shards.STAGE] if manifest.mixture else [],
     }
@@ -131,6 +145,7 @@ def _check_source(source: Source) -> None:
     module = pipeline(source.pipeline)
     module.Options(**source.options)
     rules.parse(source.quality)
+    annotations.check(source)
     if source.language:
         language.check(source)
     if source.perplexity:
@@ -201,6 +216,13 @@ def side_files(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
     for number, source in enumerate(manifest.source, 1):
         for field in documents.side_fields(source):
             yield f"{source.name}.{field}", f"source[{number}].options.{field}", source.options[field]
+        if source.clean and source.clean.bad_words:
+            yield f"{source.name}.{cleaning.INPUT}", f"source[{number}].clean.bad_words", source.clean.bad_words
+        for place, pattern in enumerate(blocklist.patterns(source.blocklist) if source.blocklist else []):
+            yield f"{source.name}.{blocklist.INPUT}.{place}", f"source[{number}].blocklist.lists", pattern
+        for field in annotations.LIST_FIELDS:
+            if url := getattr(source, field):
+                yield f"{source.name}.{field}", f"source[{number}].{field}", url
     yield from models.side_files(manifest)
     if manifest.tokenizer and (url := manifest.tokenizer.path):
         whole = url if url.endswith(".json") else f"{url.rstrip('/')}/tokenizer.json"

@@ -158,6 +158,26 @@ def clusters(
 
 
 @app.command()
+def explore(
+    root: RootArgument,
+    to: Annotated[str, typer.Option("--to", metavar="FILE", help="where the page goes")] = "explore.html",
+    name: BuildOption = "",
+) -> int:
+    """Write one HTML page: each signal's histogram, what a threshold keeps, and the documents next to it."""
+    from redpajama import screen
+
+    return screen.write_explorer(_store(root), name, to)
+
+
+@app.command()
+def signals(as_json: JsonOption = False) -> int:
+    """Every signal that a rule can be about, and the presets that have one."""
+    from redpajama import screen
+
+    return screen.show_signals(as_json)
+
+
+@app.command()
 def gc(root: RootArgument, yes: Annotated[bool, typer.Option("--yes", help="remove them")] = False) -> int:
     """List what no build names; with --yes remove it."""
     from redpajama import screen

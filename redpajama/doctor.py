@@ -98,4 +98,3 @@ def _examine_web(source: str, url: str) -> Finding:
     if urlsplit(answer.url).netloc != urlsplit(url).netloc:
         return Finding(source, url, State.MOVED, 1, answer.bytes, said=answer.url)
     return Finding(source, url, State.OK, 1, answer.bytes)
-

@@ -35,6 +35,11 @@ def draw(seed: int, *labels: str | int) -> int:
     return int.from_bytes(digest, "big")
 
 
+def short_digests(values: Iterable[bytes]) -> bytes:
+    """64 bits of the BLAKE2b of each value, one after the other."""
+    return b"".join([hashlib.blake2b(value, digest_size=8).digest() for value in values])
+
+
 def text_digest(text: str) -> bytes:
     """16 bytes (128 bits) of a text, for exact comparison."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -102,7 +102,7 @@ class Dump(Table):
         if self.shards and self.sample is not None:
             raise ValueError("give either shards or sample, and not both")
         if self.shards and not re.fullmatch(r"(\d+(-\d+)?)(\s*,\s*\d+(-\d+)?)*", self.shards):
-            raise ValueError(f"shards: '{self.shards}' is no list of ranges; write \"0-99\" or \"0-9,20\"")
+            raise ValueError(f'shards: \'{self.shards}\' is no list of ranges; write "0-99" or "0-9,20"')
         if any(not places for places in self.ranges):
             raise ValueError(f"shards: '{self.shards}' has a range that ends before it begins")
         return self
@@ -177,6 +177,55 @@ class Classifier(Table):
                 raise ValueError(f"'{label}' is not a label: __label__ and a word")
         if self.positive_label == self.negative_label:
             raise ValueError(f"positive_label and negative_label are both '{self.positive_label}'")
+
+
+class Pii(Table):
+    """`pii = { emails = true, ... }`: kinds of personal data, see `quality/pii.py`."""
+
+    emails: bool = False
+    ips: bool = False
+    phones: bool = False
+    keys: bool = False
+
+
+class Clean(Table):
+    """`[source.clean]`: what is done to texts before they are measured; rules in `quality/cleaning.py`."""
+
+    c4_lines: bool = False
+    bad_words: str | None = None  # a list of words, one a line: documents that hold one go
+    bad_words_language: str = "en"
+    pii: Pii = Pii()  # `true`: all kinds
+
+    @field_validator("pii", mode="before")
+    @classmethod
+    def _all_kinds(cls, wish: Any) -> Any:
+        return dict.fromkeys(Pii.model_fields, wish) if isinstance(wish, bool) else wish
+
+    @property
+    def pii_kinds(self) -> list[str]:
+        """The kinds of personal data to redact, sorted."""
+        return sorted(kind for kind, is_asked in self.pii.model_dump().items() if is_asked)
+
+    @model_validator(mode="after")
+    def _languages_agree(self) -> "Clean":
+        if "bad_words_language" in self.model_fields_set and not self.bad_words:
+            raise ValueError("bad_words_language goes with bad_words: name a list")
+        return self
+
+
+class Blocklist(Table):
+    """`[source.blocklist]`: documents from listed domains and URLs go; formats in `quality/blocklist.py`."""
+
+    lists: list[str] = Field(min_length=1)  # files of entries; one that ends in / is a folder of UT1's categories
+    categories: list[str] = []  # of the folders
+
+    @model_validator(mode="after")
+    def _folders_have_categories(self) -> "Blocklist":
+        folders = [place for place in self.lists if place.endswith("/")]
+        if folders and not self.categories:
+            raise ValueError(f"'{folders[0]}' is a folder: name the categories wanted, for example [\"adult\"]")
+        if self.categories and not folders:
+            raise ValueError("categories go with a folder: a list that ends in /")
         return self
 
 
@@ -195,9 +244,15 @@ class Source(Table):
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)  # of raw units
     options: dict[str, Any] = {}
     paragraphs: Paragraphs | None = Field(default=None, exclude_if=lambda value: value is None)
-    quality: dict[str, float] = {}
+    clean: Clean | None = Field(default=None, exclude_if=lambda value: value is None)
+    quality: dict[str, float | str | list[str]] = {}
     # of its texts; not given: code for github and the_stack, prose for others
     kind: Kind | None = Field(default=None, exclude_if=lambda value: value is None)
+    blocklist: Blocklist | None = Field(default=None, exclude_if=lambda value: value is None)
+    # sets of signals to measure beside those of the rules; see `redpajama signals`
+    signals: list[str] | Literal["all"] | None = Field(default=None, exclude_if=lambda value: value is None)
+    stop_words: str | None = Field(default=None, exclude_if=lambda value: value is None)  # a file; not given: English
+    bad_words: str | None = Field(default=None, exclude_if=lambda value: value is None)  # a file: a phrase a line
     # of its documents that near-dedup may remove; not given: 0.9 for common_crawl and c4, 0.5 for others
     max_removed_fraction: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
     language: Language | None = Field(default=None, exclude_if=lambda value: value is None)

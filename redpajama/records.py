@@ -42,6 +42,11 @@ class Reason(StrEnum):
     NOT_A_POST = "not-a-post"  # tag wikis, moderator nominations, ...
     ORPHAN_ANSWER = "orphan-answer"
     LOW_SCORE = "low-score"
+    # dropped by [source.clean]
+    LOREM_IPSUM = "lorem-ipsum"
+    CURLY_BRACKET = "curly-bracket"
+    FEW_SENTENCES = "few-sentences"
+    BAD_WORD = "bad-word"
     # quarantined: the unit cannot be read
     TRUNCATED = "truncated"
     DAMAGED = "damaged"
@@ -61,6 +66,8 @@ class Reason(StrEnum):
     LANGUAGE_NOT_KEPT = "language-not-kept"
     PERPLEXITY_BUCKET = "perplexity-bucket"
     BELOW_CLASSIFIER_THRESHOLD = "below-classifier-threshold"
+    BLOCKED_DOMAIN = "blocked-domain"
+    BLOCKED_URL = "blocked-url"
     DUPLICATE_ID = "duplicate-id"
     EXACT_DUPLICATE = "exact-duplicate"
     NEAR_DUPLICATE = "near-duplicate"

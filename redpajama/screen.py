@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -97,7 +98,7 @@ def _plan_table(manifest: Manifest, rows: dict[str, dict[str, int]]) -> Table:
     shares = {share.source: share for share in manifest.mixture.slice} if manifest.mixture else {}
     for source in manifest.source:
         row, share = rows[source.name], shares.get(source.name)
-        rules = ", ".join([*(f"{key} {value:g}" for key, value in source.quality.items()), *_limits(source)])
+        rules = ", ".join([*(f"{key} {_shown(value)}" for key, value in source.quality.items()), *_limits(source)])
         sizes = [f"{_sign([row])}{row[key] / 1e6:,.2f}" for key in ("bytes", "fetch_bytes")]
         more = "+" if row["unknown_sizes"] else ""
         mixture = (f"{share.weight:g}", f"{share.max_epochs:g}") if share else ("", "")
@@ -179,6 +180,33 @@ def _limits(source: Source) -> list[str]:
     if source.classifier:
         found.append(f"{source.classifier.name}_prob {source.classifier.keep}")
     return found
+
+
+def _shown(bound: float | str | list[str]) -> str:
+    """The value of a quality key: a bound, or the names of presets."""
+    if isinstance(bound, list):
+        return " + ".join(bound)
+    return bound if isinstance(bound, str) else f"{bound:g}"
+
+
+def show_signals(as_json: bool) -> int:
+    """Every signal with its set, unit, definition, source, and the presets that have a rule on it."""
+    from redpajama.quality.catalogue import SIGNALS
+    from redpajama.quality.presets import PRESETS, presets_of
+
+    rows = [{**signal._asdict(), "presets": presets_of(signal.name)} for signal in SIGNALS.values()]
+    if as_json:
+        presets = {name: {key: bound._asdict() for key, bound in rules.items()} for name, rules in PRESETS.items()}
+        show_json({"signals": rows, "presets": presets})
+        return 0
+    out = console()
+    table = _table("signal", "set", "unit", "definition", "presets", left=(0, 1, 2, 3, 4))
+    for row in rows:
+        presets = "; ".join(f"{name} {bound}" for name, bound in row["presets"].items())
+        table.add_row(row["name"], row["set"], row["unit"], row["definition"], presets)
+    out.print(table)
+    out.print(f"{len(rows)} signals; --json adds where each definition and each threshold is from.")
+    return 0
 
 
 # ---- build and status
@@ -395,6 +423,16 @@ def show_clusters(store: Store, top: int, name: str, as_json: bool) -> int:
             out.print(Text(f"  {example['fate']}{value}: {example['text']}", style="dim"), soft_wrap=True)
     if not clusters:
         out.print("no two documents were candidates")
+    return 0
+
+
+def write_explorer(store: Store, name: str, to: str) -> int:
+    """Write the explorer's page for a build."""
+    from redpajama.report.explore import explore, render
+
+    page = render(explore(store, read_build(store, name))).encode("utf-8", "replace")
+    Path(to).write_bytes(page)
+    console().print(f"{to}: {len(page) / 1e6:,.2f} MB; open it in a browser", soft_wrap=True)
     return 0
 
 

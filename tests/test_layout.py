@@ -14,7 +14,7 @@ PACKAGE = ROOT / "redpajama"
 LAYERS = [
     {"records", "hashing"},
     {"manifest", "artifacts", "columns", "stages", "verdicts", "workers", "beam"}
-    | {"io", "hosts", "download", "dumps", "decompress", "codecs", "bzip2"},
+    | {"io", "hosts", "download", "dumps", "decompress", "codecs", "bzip2", "kernels"},
     {"archives", "markup", "latex", "licenses", "license_lists", "posthtml", "sourcecode", "warc"},
     {"tokenize"},
     {"quality", "dedup"},

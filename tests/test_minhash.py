@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from redpajama import kernels
 from redpajama.dedup import minhash, ngrams
 from redpajama.dedup.minhash import PRESETS, MinHashParams, curve, doubtful
 
@@ -74,8 +75,8 @@ def words(text, unit):
 
 
 def mix(value):
-    value = (value ^ value >> 30) * int(ngrams.MIX_1) & MASK
-    value = (value ^ value >> 27) * int(ngrams.MIX_2) & MASK
+    value = (value ^ value >> 30) * int(kernels.MIX_1) & MASK
+    value = (value ^ value >> 27) * int(kernels.MIX_2) & MASK
     return value ^ value >> 31
 
 

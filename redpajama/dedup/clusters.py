@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from redpajama.dedup.ngrams import compiled
+from redpajama.kernels import compiled
 
 
 def singletons(count: int) -> np.ndarray:

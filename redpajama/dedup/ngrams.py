@@ -17,40 +17,26 @@ and `np.isin` or `jaccard` tells what two texts share. For texts too long to hol
 permutations and a `sketch` keeps the smallest hashes only.
 """
 
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
+
+from redpajama.kernels import BASE, END_OF_CODES, OFFSET, PRIME, buffers, characters_of, compiled, decode, matches, mix
 
 VERSION = 1
 LIBRARIES = ("numpy", "pyarrow")
 
 ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 WORD = r"[\p{L}\p{M}\p{N}]"
-END_OF_CODES = 0x40000  # planes 4 to 16 hold nothing that is part of a word
 DIACRITICS = (0x0300, 0x0370)
 SPACE = 0x20
 IS_ALONE, IS_SILENT = np.uint32(1 << 31), np.uint32(1 << 30)  # flags beside a code; a silent one is passed over
 
-PRIME = np.uint64(0x100000001B3)  # FNV-1a
-OFFSET = np.uint64(0xCBF29CE484222325)
-BASE = np.uint64(0x9E3779B97F4A7C15)  # of the rolling polynomial: odd, from the golden ratio
-MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # SplitMix64's finaliser
 PIECE = 4096  # n-grams held at once: a signature needs no more, however long the text
 
 ROLLED, COUNT, WORD_HASH, IN_WORD, STATE_WORDS = 0, 1, 2, 3, 4  # what a text's state holds between pieces
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile with Numba, cached on disk; where no folder for the cache is writable, compile in each process."""
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # "no locator available": neither beside the package, nor at home, nor NUMBA_CACHE_DIR
-        return njit(nogil=True)(function)
 
 
 # ---- tables
@@ -79,18 +65,6 @@ def fold_table(unit: str, fold_digits: bool = False) -> np.ndarray:
     return table
 
 
-def characters_of(codes: np.ndarray) -> pa.Array:
-    """One string a code point, without a Python object each: this is what opening a process would wait for."""
-    widths = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000)
-    places = np.append(0, np.cumsum(widths)).astype(np.int64)
-    data = codes.astype("<u4").tobytes().decode("utf-32-le").encode()
-    return pa.LargeStringArray.from_buffers(len(codes), pa.py_buffer(places), pa.py_buffer(data))
-
-
-def matches(characters: pa.Array, pattern: str) -> np.ndarray:
-    return pc.match_substring_regex(characters, pattern).to_numpy(zero_copy_only=False)
-
-
 def _fold(codes: np.ndarray, characters: pa.Array) -> np.ndarray:
     """Each code point in lower case, without its diacritics where nothing else is decomposed."""
     parts = pc.utf8_normalize(characters, form="NFD")
@@ -101,24 +75,6 @@ def _fold(codes: np.ndarray, characters: pa.Array) -> np.ndarray:
 
 
 # ---- kernels
-
-
-@compiled
-def mix(value):
-    value = (value ^ (value >> np.uint64(30))) * MIX_1
-    value = (value ^ (value >> np.uint64(27))) * MIX_2
-    return value ^ (value >> np.uint64(31))
-
-
-@compiled
-def decode(data, place, first):
-    """The code point of the non-ASCII character at `place`, and its bytes."""
-    if first < 0xE0:
-        return (first & 0x1F) << 6 | (data[place + 1] & 0x3F), 2
-    if first < 0xF0:
-        return (first & 0x0F) << 12 | (data[place + 1] & 0x3F) << 6 | (data[place + 2] & 0x3F), 3
-    code = (first & 0x07) << 18 | (data[place + 1] & 0x3F) << 12
-    return code | (data[place + 2] & 0x3F) << 6 | (data[place + 3] & 0x3F), 4
 
 
 @compiled
@@ -345,17 +301,6 @@ def _overlap(one, other, end):
 
 
 # ---- what others call
-
-
-def buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of all texts (uint8) and the n + 1 places where they begin and end (int64)."""
-    if texts.null_count:
-        raise ValueError(f"{texts.null_count} of {len(texts)} texts are null")
-    _, places, data = texts.cast(pa.large_string()).buffers()
-    if not len(texts):
-        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
-    bounds = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data or b"", np.uint8), bounds
 
 
 def distinct_ngrams(texts: pa.LargeStringArray, unit: str, ngram: int, fold_digits: bool = False) -> list[np.ndarray]:

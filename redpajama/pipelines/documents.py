@@ -5,6 +5,7 @@ not an output: they are keyed by (URL, place, size, ETag or mtime) and no build 
 `[source.paragraphs]` is read into the stage `extracted`; its documents are what the stage `paragraphs` leaves of them.
 `inputs-split` finds where files above `part_bytes` may be cut, so that each range is a part of its own; a file of a
 format that cannot be cut (7z, tar, one gzip member) is one part.
+`[source.clean]` works on documents before they are written: C4's lines before those that repeat go, the rest after.
 """
 
 import zlib
@@ -27,7 +28,7 @@ from redpajama.hashing import draw, normal_text_digest
 from redpajama.io import RawFile
 from redpajama.manifest import Source
 from redpajama.pipelines import pipeline
-from redpajama.quality import signals
+from redpajama.quality import cleaning, signals
 from redpajama.records import DOCUMENT_FIELDS, LEDGER_SCHEMA, Document, LedgerRow, Reason, Tally
 from redpajama.stages import Build, Result, Step, fingerprint, versions
 
@@ -111,8 +112,12 @@ def plan_extracted(build: Build) -> list[Part]:
 def _plan_raw(stage: str, build: Build, source: Source) -> list[Part]:
     """Parts of one source: a directory tree, a group of small files, one file, or a range of one."""
     side = {name: build.parts("inputs", f"{source.name}.{name}")[0].inputs[0] for name in side_fields(source)}
-    resolved = _resolved(build, source)
-    stamp = documents_fingerprint(source, resolved | {name: file["sha256"] for name, file in side.items()})
+    resolved, words = _resolved(build, source), _bad_words(build, source)
+    stamp = documents_fingerprint(
+        source,
+        resolved | {name: file["sha256"] for name, file in side.items()},
+        cleaning.parameters(source.clean, words.sha256 if words else "", before=True, after=stage == "documents"),
+    )
     parts = []
     for group in _grouped(list(_ranges(build, source)), source.groups).values():
         reads = [[file["url"], file["sha256"], *filter(None, [file["tree"]]), *_range(file)] for file in group]
@@ -124,10 +129,12 @@ def _plan_raw(stage: str, build: Build, source: Source) -> list[Part]:
 
 def _plan_cleaned(build: Build, source: Source) -> list[Part]:
     """One part for each extracted part: what a part loses depends on all the others."""
+    words = _bad_words(build, source)
     stamp = fingerprint(
         stage=["documents-cleaned", VERSION, paragraphs.VERSION, signals.VERSION],
         rule=source.paragraphs.model_dump(mode="json"),
         libraries=versions("pyarrow", *paragraphs.LIBRARIES),
+        **cleaning.parameters(source.clean, words.sha256 if words else "", before=False, after=True),
     )
     repeats = [record.sha256 for record in build.parts("paragraphs", source.name)]
     parts = []
@@ -167,10 +174,23 @@ def side_fields(source: Source) -> list[str]:
     return [name for name in pipeline(source.pipeline).SIDE_FILES if source.options.get(name)]
 
 
-def documents_fingerprint(source: Source, known: dict[str, Any]) -> str:
+def _bad_words(build: Build, source: Source) -> RawFile | None:
+    """The list of `[source.clean]`, if it names one."""
+    if not source.clean or not source.clean.bad_words:
+        return None
+    return _raw_file(build, build.parts("inputs", f"{source.name}.{cleaning.INPUT}")[0].inputs[0])
+
+
+def _cleaner(build: Build, source: Source) -> cleaning.Cleaner:
+    words = _bad_words(build, source)
+    return cleaning.Cleaner(source.clean, words.path if words else "")
+
+
+def documents_fingerprint(source: Source, known: dict[str, Any], clean: dict[str, Any]) -> str:
     """All that the documents of a source depend on, but for its files; quality rules are not among it.
 
-    `known` are options as they were found: the hash of a side file instead of its name, for example.
+    `known` are options as they were found: the hash of a side file instead of its name, for example; `clean`
+    is what cleaning adds.
     """
     module = pipeline(source.pipeline)
     return fingerprint(
@@ -179,6 +199,7 @@ def documents_fingerprint(source: Source, known: dict[str, Any]) -> str:
         pipeline=[source.pipeline, module.VERSION],
         options=module.Options(**source.options).model_dump(mode="json") | known,
         libraries=versions("pyarrow", *module.LIBRARIES),
+        **clean,
     )
 
 
@@ -212,10 +233,13 @@ def read_part(build: Build, part: Part, outputs: Outputs) -> Result:
     files = [_raw_file(build, file) for file in part.spec["files"]]
     side = {name: _raw_file(build, file).path for name, file in part.spec["side"].items()}
     options = module.Options(**{**source.options, **part.spec["options"], **side})
-    tally = Tally()
+    tally, cleaner = Tally(), _cleaner(build, source)
     with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
         full = list(not_empty(files, tally))
-        for document, digest in once(module.read(full, options, source.name, tally), tally):
+        documents = cleaner.before_dedup(module.read(full, options, source.name, tally), tally)
+        if not source.paragraphs:
+            documents = cleaner.after_dedup(documents, tally, again=False)
+        for document, digest in once(documents, tally):
             writer.add_document(document, digest)
             if tally.rows:
                 ledger.drain(tally)
@@ -225,7 +249,7 @@ def read_part(build: Build, part: Part, outputs: Outputs) -> Result:
         seen = f"{tally.consumed_bytes:,} bytes were read and {tally.skipped_bytes:,} skipped"
         raise BuildFailed(f"source '{source.name}': {seen} of {size:,} in {files[0].url}")
     inputs = [_input(file) for file in files]
-    return inputs, {**tally.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
+    return inputs, {**tally.counts(), **cleaner.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
 
 
 def clean_part(build: Build, part: Part, outputs: Outputs) -> Result:
@@ -233,16 +257,17 @@ def clean_part(build: Build, part: Part, outputs: Outputs) -> Result:
     source = build.manifest.source_named(part.name)
     texts = next(record for record in build.parts("extracted", part.name) if record.stem == part.spec["texts"])
     repeats = paragraphs.repeats_in(build, source, texts)
-    tally = Tally.resume({**texts.counts, "kept": 0})
+    tally, cleaner = Tally.resume({**texts.counts, "kept": 0}), _cleaner(build, source)
     with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
         ledger.copy(build.store, texts)
         for batch in read_batches(build.store, texts.file(".parquet"), ["doc_id", "text", "meta"]):
-            for document in cleaned(batch, repeats, tally):
+            for document in cleaner.after_dedup(cleaned(batch, repeats, tally), tally, again=True):
+                tally.keep()
                 writer.add_document(document, normal_text_digest(document.text))
             ledger.drain(tally)
     lost = texts.counts["text_bytes"] - writer.text_bytes
     own = {"raw_bytes": texts.counts["raw_bytes"], "text_bytes": writer.text_bytes, "repeated_bytes": lost}
-    return texts.inputs, {**tally.counts(), **own}
+    return texts.inputs, {**tally.counts(), **cleaner.counts(texts.counts), **own}
 
 
 def cleaned(batch: pa.RecordBatch, repeats: paragraphs.Repeats, tally: Tally) -> Iterator[Document]:
@@ -255,7 +280,6 @@ def cleaned(batch: pa.RecordBatch, repeats: paragraphs.Repeats, tally: Tally) ->
         if not kept:
             tally.drop(row["doc_id"], Reason.NO_PARAGRAPH_LEFT, **before)
             continue
-        tally.keep()
         text = "\n".join(kept)
         meta = {**orjson.loads(row["meta"]), **before, "nlines": len(kept), "length": len(text)}
         yield Document(row["doc_id"], text, meta)

@@ -80,9 +80,7 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
                 tally.quarantine("", Reason.MISSING_FIELD, line, line=number, wanted="text, meta.pile_set_name")
 
 
-def to_document(
-    text: str, name: str, number: int, options: Options, source: str, tally: Tally
-) -> Iterator[Document]:
+def to_document(text: str, name: str, number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """A row's text and slice -> its document, or a row in the ledger."""
     doc_id = f"{source}/{slug(name)}/{content_key(text)}"
     if name not in options.slices:

@@ -1,22 +1,27 @@
 """Rules: bounds on signals, from `[source.quality]`. A rule says what is kept: `min_chars = 200` keeps a text of 200.
 
-Keys are `min_<signal>` and `max_<signal>`, bounds are inclusive. A text that fails several rules is gone because of the
-one that stands first in the manifest. A missing value (null or NaN) fails no rule: nothing is removed without evidence.
+Keys are `min_<signal>` and `max_<signal>`, bounds are inclusive; `preset = "gopher"`, or a list of names, stands for
+the rules of a preset, and a key of the manifest's own moves its bound. A text that fails several rules is gone because
+of the one that stands first in the manifest. A missing value (null or NaN) fails no rule: nothing is removed without
+evidence.
 """
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from redpajama.manifest import suggestion
-from redpajama.quality.signals import PREFIX, SIGNALS
+from redpajama.quality.catalogue import SIGNALS
+from redpajama.quality.presets import PRESETS
+from redpajama.quality.signals import PREFIX
 from redpajama.records import Reason
 
 REASONS = {"min": Reason.BELOW_MINIMUM, "max": Reason.ABOVE_MAXIMUM}
+PRESET = "preset"
 KEYS = {f"{bound}_{signal}": (bound, signal) for signal in SIGNALS for bound in REASONS}
 
 
@@ -57,13 +62,38 @@ class Failures(NamedTuple):
     thresholds: pa.Array  # float64: what the rule asks
 
 
-def parse(table: Mapping[str, float]) -> tuple[Rule, ...]:
-    """`{"min_chars": 200, ...}` -> rules in that order.
+def expand(table: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"preset": "gopher", "min_chars": 200}` -> `{"max_gopher_...": 0.3, ..., "min_chars": 200}`: where the preset
+    stands, its rules stand, in their order; a bound given beside it holds.
+
+    Raises:
+        ValueError: one line: no such preset.
+    """
+    expanded: dict[str, Any] = {}
+    for key, value in table.items():
+        if key != PRESET:
+            expanded[key] = value
+            continue
+        for name in [value] if isinstance(value, str) else value:
+            if name not in PRESETS:
+                raise ValueError(f"quality.preset: no preset is called '{name}'" + suggestion(str(name), list(PRESETS)))
+            for rule, bound in PRESETS[name].items():
+                expanded.setdefault(rule, table.get(rule, float(bound.threshold)))
+    return expanded
+
+
+def sets_of(table: Mapping[str, Any]) -> set[str]:
+    """The sets of signals that the rules are about; "inline" is one of them."""
+    return {SIGNALS[rule.signal].set for rule in parse(table)}
+
+
+def parse(table: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """`{"min_chars": 200, ...}` -> rules in that order, presets' among them.
 
     Raises:
         ValueError: one line that names the key: no such signal, not a number, or nothing could be kept.
     """
-    rules = tuple(_rule(key, value) for key, value in table.items())
+    rules = tuple(_rule(key, value) for key, value in expand(table).items())
     thresholds = {rule.key: rule.threshold for rule in rules}
     for signal in SIGNALS:
         low, high = thresholds.get(f"min_{signal}", -np.inf), thresholds.get(f"max_{signal}", np.inf)
@@ -77,13 +107,19 @@ def parse(table: Mapping[str, float]) -> tuple[Rule, ...]:
 def _rule(key: str, value: float) -> Rule:
     if key not in KEYS:
         same_bound = [known for known in KEYS if known[:4] == key[:4]]
-        raise ValueError(f"quality.{key}: no such rule" + suggestion(key, same_bound or list(KEYS)))
+        raise ValueError(f"quality.{key}: no such rule" + _hint(key, same_bound or [PRESET, *KEYS]))
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise ValueError(f"quality.{key}: {value!r} is not a number")
     bound, signal = KEYS[key]
     if signal.endswith("_fraction") and not 0 <= value <= 1:
         raise ValueError(f"quality.{key}: {value:g} is not a fraction: 0 to 1")
     return Rule(bound, signal, float(value))
+
+
+def _hint(key: str, known: list[str]) -> str:
+    """A near rule, or where the list of all stands."""
+    hint = suggestion(key, known)
+    return hint if hint.startswith("; did") else "; `redpajama signals` lists the signals: min_… or max_… and a name"
 
 
 def judge(table: pa.Table | pa.RecordBatch, rules: Sequence[Rule]) -> Failures:

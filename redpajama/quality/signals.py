@@ -13,23 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from redpajama.quality.catalogue import names_of
+
 VERSION = 1
 LIBRARIES = ("pyarrow", "numpy")
 PREFIX = "q_"  # of the columns
 
-# Sources: RedPajama-1T's GitHub statistics (github.com/togethercomputer/RedPajama-Data, branch rp_v1, data_prep/github,
-# get_filecontent_stats; its `splitlines` also ends lines at "\r", U+2028 and others), StarCoder (arXiv 2305.06161),
-# Gopher (arXiv 2112.11446, appendix A1).
-SIGNALS = {
-    "chars": "characters of the text",
-    "bytes": "bytes of the text as UTF-8",
-    "words": "words: runs of characters that are not whitespace (Gopher)",
-    "lines": "lines, delimited by line feeds (RedPajama-1T, GitHub)",
-    "max_line_chars": "characters of the longest line, without its line feed (RedPajama-1T, GitHub)",
-    "mean_line_chars": "characters of the text, line feeds too, for each line (RedPajama-1T, GitHub)",
-    "alnum_fraction": "characters that are letters or digits, as a fraction of all (RedPajama-1T, GitHub)",
-    "alpha_fraction": "characters that are letters, as a fraction of all (StarCoder)",
-}
+SIGNALS = tuple(names_of(["inline"]))  # defined in the catalogue
 
 BLOCK_BYTES = 1 << 20  # texts measured together: small enough for the processor's cache
 LINE_FEED = 0x0A

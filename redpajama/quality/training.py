@@ -24,7 +24,7 @@ from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord
 from redpajama.columns import TableWriter, read_batches
 from redpajama.hashing import HASH_SPACE, draw
 from redpajama.manifest import Classifier, Source
-from redpajama.quality import citations, classifier, limits, models, rules, scores
+from redpajama.quality import annotations, citations, classifier, limits, models, rules, scores
 from redpajama.stages import Build, Result, Step, fingerprint, versions
 
 VERSION = 1
@@ -58,7 +58,7 @@ def plan_examples(build: Build) -> list[Part]:
                 stage=["examples", VERSION],
                 classifier=[wish.name, wish.min_chars, name == wish.positive, name == wish.negative],
                 seed=build.manifest.seed,
-                rules=list(source.quality.items()),
+                rules=list(rules.expand(source.quality).items()),
                 limits=limits.parameters(source.model_copy(update={"classifier": None})),
                 models=scores.identity(build, source, with_classifier=False),
             )
@@ -67,6 +67,8 @@ def plan_examples(build: Build) -> list[Part]:
                 spec = {"file": documents.file(".parquet"), "documents": documents.stem, "classifier": wish.name}
                 spec |= {"source": name, "shares": shares}
                 reads, size = [documents.sha256, shares, cited], documents.counts["text_bytes"]
+                if measured := annotations.needed_record(build, source, documents.stem):
+                    reads.append(measured.sha256)
                 parts.append(Part("examples", f"{wish.name}.{name}", stamp, reads, spec, size))
     return parts
 
@@ -83,10 +85,11 @@ def draw_examples(build: Build, part: Part, outputs: Outputs) -> Result:
     """One documents part -> the documents that a classifier may learn from."""
     wish = build.manifest.classifier_named(part.spec["classifier"])
     source, documents = build.manifest.source_named(part.spec["source"]), 0
-    wanted = rules.parse(source.quality)
-    columns = ["doc_id", "text", "text_digest", "q_chars", "meta", *(rule.column for rule in wanted)]
+    own, others = annotations.columns_of(rules.parse(source.quality))
+    columns = list(dict.fromkeys(["doc_id", "text", "text_digest", "q_chars", "meta", *own]))
     with TableWriter(outputs.file(".parquet"), EXAMPLES) as writer:
-        for batch in read_batches(build.store, part.spec["file"], list(dict.fromkeys(columns))):
+        batches = read_batches(build.store, part.spec["file"], columns)
+        for batch in annotations.beside(build, source.name, part.spec["documents"], batches, others):
             documents += batch.num_rows
             for row in _candidates(build, batch, wish, source, part.spec["shares"]):
                 writer.add(row, len(row[3].encode()))

@@ -12,7 +12,7 @@ from redpajama.columns import read_batches, read_table
 from redpajama.dedup import guard
 from redpajama.hashing import normal_text_digest
 from redpajama.manifest import Manifest
-from redpajama.quality import limits, scores
+from redpajama.quality import annotations, limits, rules, scores
 from redpajama.records import Reason
 from redpajama.report.difference import Piece, word_difference
 from redpajama.stages import Build, Job
@@ -90,14 +90,16 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
     verdicts = list(_verdicts(build, row["doc_id"], part))
     places = list(_places(build, row["doc_id"])) if not verdicts else []
     source = build.manifest.source_named(row["source"])
+    measured = annotations.of_part(build, row["source"], part.stem, filters=[("doc_id", "=", row["doc_id"])])
+    signals = row | (measured.to_pylist()[0] if measured else {})
     return {
         "doc_id": row["doc_id"],
         "fate": _fate(build, row["source"], verdicts, places),
         "inputs": [_place(file) for file in part.inputs],
         "document_part": part.file(".parquet"),
         "meta": json.loads(row["meta"]),
-        "signals": {name[2:]: value for name, value in row.items() if name.startswith("q_")},
-        "rules": source.quality,
+        "signals": {name[2:]: value for name, value in signals.items() if name.startswith("q_")},
+        "rules": rules.expand(source.quality),
         "scores": _scores(build, row, part),
         "limits": limits.parameters(source),
         "verdicts": verdicts,

@@ -1,0 +1,64 @@
+"""What compiled kernels share: Arrow's buffers as numpy arrays, a decoder of UTF-8, 64-bit hashes, Unicode tables."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
+
+END_OF_CODES = 0x40000  # planes 4 to 16 hold no letter, mark, number or white space
+PRIME = np.uint64(0x100000001B3)  # FNV-1a
+OFFSET = np.uint64(0xCBF29CE484222325)
+BASE = np.uint64(0x9E3779B97F4A7C15)  # of the rolling polynomial: odd, from the golden ratio
+MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # SplitMix64's finaliser
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile with Numba, cached on disk; where no folder for the cache is writable, compile in each process."""
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # "no locator available": neither beside the package, nor at home, nor NUMBA_CACHE_DIR
+        return njit(nogil=True)(function)
+
+
+@compiled
+def mix(value):
+    value = (value ^ (value >> np.uint64(30))) * MIX_1
+    value = (value ^ (value >> np.uint64(27))) * MIX_2
+    return value ^ (value >> np.uint64(31))
+
+
+@compiled
+def decode(data, place, first):
+    """The code point of the non-ASCII character at `place`, and its bytes."""
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | (data[place + 1] & 0x3F), 2
+    if first < 0xF0:
+        return (first & 0x0F) << 12 | (data[place + 1] & 0x3F) << 6 | (data[place + 2] & 0x3F), 3
+    code = (first & 0x07) << 18 | (data[place + 1] & 0x3F) << 12
+    return code | (data[place + 2] & 0x3F) << 6 | (data[place + 3] & 0x3F), 4
+
+
+def characters_of(codes: np.ndarray) -> pa.Array:
+    """One string a code point, without a Python object each: this is what opening a process would wait for."""
+    widths = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000)
+    places = np.append(0, np.cumsum(widths)).astype(np.int64)
+    data = codes.astype("<u4").tobytes().decode("utf-32-le").encode()
+    return pa.LargeStringArray.from_buffers(len(codes), pa.py_buffer(places), pa.py_buffer(data))
+
+
+def matches(characters: pa.Array, pattern: str) -> np.ndarray:
+    return pc.match_substring_regex(characters, pattern).to_numpy(zero_copy_only=False)
+
+
+def buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of all texts (uint8) and the n + 1 places where they begin and end (int64)."""
+    if texts.null_count:
+        raise ValueError(f"{texts.null_count} of {len(texts)} texts are null")
+    _, places, data = texts.cast(pa.large_string()).buffers()
+    if not len(texts):
+        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
+    bounds = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data or b"", np.uint8), bounds

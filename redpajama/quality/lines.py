@@ -1,0 +1,322 @@
+"""Compiled kernels: the lines and paragraphs of a text, and C4's rules for lines.
+
+Lines end at line feeds, a final one starts no other; Gopher's bullets and ellipses count `str.splitlines`, as datatrove
+does. Equal lines and paragraphs are known by a 64-bit hash.
+"""
+
+import numpy as np
+
+from redpajama.kernels import BASE, END_OF_CODES, OFFSET, PRIME, compiled, decode, mix
+from redpajama.quality.characters import BREAK, BULLET, ELLIPSIS, QUOTE, SPACE, STOP, WORD
+from redpajama.quality.repetition import number
+from redpajama.quality.words import (
+    BREAK_BULLET_LINES,
+    BREAK_ELLIPSIS_LINES,
+    BREAK_LINES,
+    BULLET_LINES,
+    C4_CURLY,
+    C4_JAVASCRIPT,
+    C4_KEPT,
+    C4_LOREM,
+    C4_POLICY,
+    C4_SENTENCES,
+    ELLIPSIS_LINES,
+    FEED,
+    FEEDS,
+    FULL_LINES,
+    LINES,
+    PARAGRAPHS,
+    REPEATED_FULL_CHARS,
+    REPEATED_LINE_CHARS,
+    REPEATED_LINES,
+    REPEATED_PARAGRAPH_CHARS,
+    REPEATED_PARAGRAPHS,
+    SHORT_LINES,
+    SPLIT_LINES,
+    STOPPED_LINES,
+    TERMINAL_LINES,
+    XML_DECLARATION,
+    begins_with,
+)
+
+SHORT_LINE_CHARS = 30  # FineWeb (arXiv 2406.17557, section 3.6; datatrove, `short_line_length`)
+C4_MIN_WORDS, C4_MAX_WORD_CHARS = 5, 1000  # TensorFlow Datasets, text/c4_utils.py
+XML_CHARS = 100  # StarCoder (arXiv 2305.06161, section 3.2)
+
+
+@compiled
+def flags_at(data, place, classes):
+    """The class of the character at `place`, its code, and its bytes."""
+    code, width = np.int64(data[place]), 1
+    if code >= 0x80:
+        code, width = decode(data, place, code)
+    return np.int64(classes[code]) if code < END_OF_CODES else np.int64(0), code, width
+
+
+@compiled
+def last_of(data, start, end):
+    """Where the last character of data[start:end], which has one, begins."""
+    place = end - 1
+    while place > start and data[place] & 0xC0 == 0x80:
+        place -= 1
+    return place
+
+
+@compiled
+def strip(data, start, end, classes):
+    """Without white space on both sides."""
+    while start < end:
+        flags, _, width = flags_at(data, start, classes)
+        if flags & SPACE == 0:
+            break
+        start += width
+    while start < end:
+        place = last_of(data, start, end)
+        if flags_at(data, place, classes)[0] & SPACE == 0:
+            break
+        end = place
+    return start, end
+
+
+@compiled
+def _ends_in_ellipsis(data, start, end, code):
+    """`code`: of the last character."""
+    if code == ELLIPSIS:
+        return True
+    return end - start >= 3 and data[end - 1] == ord(".") and data[end - 2] == ord(".") and data[end - 3] == ord(".")
+
+
+@compiled
+def _hash_span(data, start, end):
+    """64 bits of data[start:end], in four lanes."""
+    one, two, three, four = OFFSET, OFFSET ^ BASE, OFFSET * BASE, mix(OFFSET)
+    place = start
+    while place + 4 <= end:
+        one = (one ^ np.uint64(data[place])) * PRIME
+        two = (two ^ np.uint64(data[place + 1])) * PRIME
+        three = (three ^ np.uint64(data[place + 2])) * PRIME
+        four = (four ^ np.uint64(data[place + 3])) * PRIME
+        place += 4
+    while place < end:
+        one = (one ^ np.uint64(data[place])) * PRIME
+        place += 1
+    value = mix(one ^ np.uint64(end - start)) * BASE + two
+    return mix(mix(value) * BASE + three) * BASE + four
+
+
+@compiled
+def _count_edges(data, start, end, classes, tally):
+    """How a line begins and ends, without white space at both sides; False: it is blank."""
+    start, end = strip(data, start, end, classes)
+    if start == end:
+        return False
+    flags, first, _ = flags_at(data, start, classes)
+    last = flags_at(data, last_of(data, start, end), classes)[1]
+    tally[BULLET_LINES] += 1 if flags & BULLET else 0
+    tally[BREAK_BULLET_LINES] += 1 if first == 0x2022 or first == ord("-") else 0
+    tally[ELLIPSIS_LINES] += 1 if _ends_in_ellipsis(data, start, end, last) else 0
+    tally[TERMINAL_LINES] += 1 if last == ord(".") or last == ord("!") or last == ord("?") or last == QUOTE else 0
+    return True
+
+
+@compiled
+def read_lines(data, start, end, classes, feeds, tally):
+    """The line feeds of one text -> its tally; the sum of its lines' fractions of upper-case characters."""
+    count = tally[FEEDS] + (1 if start < end and data[end - 1] != FEED else 0)
+    tally[LINES] = tally[BREAK_LINES] = count
+    hashes, chars, full = np.empty(count, np.uint64), np.empty(count, np.int64), np.empty(count, np.bool_)
+    held, line, uppers = 0, start, 0.0
+    for row in range(count):
+        stop = feeds[row, 0]
+        line_chars = feeds[row, 1]
+        if feeds[row, 2]:
+            uppers += feeds[row, 2] / (line_chars + (1 if stop < end else 0))
+        is_full = _count_edges(data, line, stop, classes, tally)
+        if is_full:
+            tally[FULL_LINES] += 1
+            tally[SHORT_LINES] += 1 if line_chars <= SHORT_LINE_CHARS else 0
+            last = flags_at(data, last_of(data, line, stop), classes)[0]
+            tally[STOPPED_LINES] += 1 if last & STOP else 0
+        if line < stop:
+            hashes[held], chars[held], full[held] = _hash_span(data, line, stop), line_chars, is_full
+            held += 1
+        line = stop + 1
+    _count_repeated_lines(hashes[:held], chars, full, tally)
+    if start < end:
+        _count_empty_ends(data[start] == FEED, data[end - 1] == FEED, held, tally)
+    tally[BREAK_ELLIPSIS_LINES] = tally[ELLIPSIS_LINES]
+    return uppers
+
+
+@compiled
+def _count_repeated_lines(hashes, chars, full, tally):
+    numbers, seen = np.empty(len(hashes), np.int32), -1
+    number(hashes, numbers)
+    for row in range(len(hashes)):
+        if numbers[row] > seen:
+            seen = numbers[row]
+        else:
+            tally[REPEATED_LINES] += 1
+            tally[REPEATED_LINE_CHARS] += chars[row]
+            tally[REPEATED_FULL_CHARS] += chars[row] if full[row] else 0
+
+
+@compiled
+def _count_empty_ends(before, after, held, tally):
+    """Split at runs of line feeds, a text that begins or ends with one has an empty line there, too."""
+    tally[SPLIT_LINES] = held + (1 if before else 0) + (1 if after else 0)
+    tally[REPEATED_LINES] += 1 if before and after else 0
+
+
+@compiled
+def read_breaks(data, place, end, classes, tally):
+    """Gopher's measures of lines where other characters than line feeds end some."""
+    own = np.zeros(len(tally), np.int64)
+    line, lines = place, 0
+    while place < end:
+        flags, code, width = flags_at(data, place, classes)
+        place += width
+        if flags & BREAK:
+            _count_edges(data, line, place - width, classes, own)
+            lines += 1
+            if code == ord("\r") and place < end and data[place] == FEED:
+                place += 1
+            line = place
+    if line < end:
+        _count_edges(data, line, end, classes, own)
+        lines += 1
+    tally[BREAK_LINES], tally[BREAK_BULLET_LINES] = lines, own[BREAK_BULLET_LINES]
+    tally[BREAK_ELLIPSIS_LINES] = own[ELLIPSIS_LINES]
+
+
+@compiled
+def _count_chars(data, start, end):
+    chars = 0
+    for place in range(start, end):
+        chars += 1 if data[place] & 0xC0 != 0x80 else 0
+    return chars
+
+
+@compiled
+def read_paragraphs(data, start, end, classes, tally):
+    """Paragraphs: what two or more line feeds separate, in the text without white space at its ends."""
+    start, end = strip(data, start, end, classes)
+    hashes, chars = np.empty(tally[FEEDS] // 2 + 1, np.uint64), np.empty(tally[FEEDS] // 2 + 1, np.int64)
+    held, begin, place = 0, start, start
+    while place <= end:
+        if place == end or (data[place] == FEED and data[place + 1] == FEED):
+            hashes[held], chars[held] = _hash_span(data, begin, place), _count_chars(data, begin, place)
+            held += 1
+            while place < end and data[place] == FEED:
+                place += 1
+            begin = place
+            if place == end:
+                break
+        place += 1
+    numbers, seen = np.empty(held, np.int32), -1
+    number(hashes[:held], numbers)
+    tally[PARAGRAPHS] = held
+    for row in range(held):
+        if numbers[row] > seen:
+            seen = numbers[row]
+        else:
+            tally[REPEATED_PARAGRAPHS] += 1
+            tally[REPEATED_PARAGRAPH_CHARS] += chars[row]
+
+
+# ---- C4
+
+
+@compiled
+def _phrases_in(data, place, end, phrases, ends, begins, goes_on):
+    """Which of the ASCII phrases stand in data[place:end] in any case, a bit each; they stand in lower case in one
+    array, up to `ends`; `begins`, `goes_on`: uint16[256], a bit for each phrase whose first, second byte it may be."""
+    found = 0
+    while place < end:
+        candidates = np.int64(begins[data[place]]) & ~found
+        if candidates and place + 1 < end:
+            candidates &= np.int64(goes_on[data[place + 1]])
+        which = 0
+        while candidates:
+            if candidates & 1 and _is_phrase(data, place, end, phrases, ends[which], ends[which + 1]):
+                found |= 1 << which
+            candidates >>= 1
+            which += 1
+        place += 1
+    return found
+
+
+@compiled
+def _is_phrase(data, place, end, phrases, first, last):
+    if end - place < last - first:
+        return False
+    for step in range(last - first):
+        byte = data[place + step]
+        byte = byte | 0x20 if ord("A") <= byte <= ord("Z") else byte
+        if byte != phrases[first + step]:
+            return False
+    return True
+
+
+@compiled
+def _words_of(data, place, end, classes):
+    """(white-space words, characters of the longest, sentences) of a line."""
+    words, chars, longest, sentences, in_sentence = 0, 0, 0, 0, False
+    while place < end:
+        flags, code, width = flags_at(data, place, classes)
+        place += width
+        chars = 0 if flags & SPACE else chars + 1
+        words += 1 if chars == 1 else 0
+        longest = max(longest, chars)
+        if code == ord(".") or code == ord("!") or code == ord("?"):
+            in_sentence = False
+        elif flags & WORD and not in_sentence:
+            sentences += 1
+            in_sentence = True
+    return words, longest, sentences
+
+
+@compiled
+def _read_c4_line(data, start, end, classes, phrases, tally):
+    """One stripped line that is not blank, in the order of TensorFlow Datasets' `get_clean_page_fn`."""
+    last = data[end - 1]
+    if last != ord(".") and last != ord("?") and last != ord("!") and last != ord('"'):
+        return
+    if _ends_in_ellipsis(data, start, end, np.int64(last)):
+        return
+    words, longest, sentences = _words_of(data, start, end, classes)
+    if words < C4_MIN_WORDS or longest > C4_MAX_WORD_CHARS:
+        return
+    found = _phrases_in(data, start, end, *phrases)
+    tally[C4_LOREM] += found & 1
+    if found & 2:
+        tally[C4_JAVASCRIPT] += 1
+        return
+    tally[C4_CURLY] += found >> 2 & 1
+    if found >> 3:
+        tally[C4_POLICY] += 1
+        return
+    tally[C4_KEPT] += 1
+    tally[C4_SENTENCES] += sentences
+
+
+@compiled
+def read_c4(data, start, end, classes, feeds, phrases, tally):
+    """Every line of a text."""
+    line = start
+    for row in range(tally[FEEDS] + 1):
+        first, last = strip(data, line, feeds[row, 0], classes)
+        if first < last:
+            _read_c4_line(data, first, last, classes, phrases, tally)
+        line = feeds[row, 0] + 1
+
+
+@compiled
+def read_code(data, start, end, declaration, tally):
+    """Whether an XML declaration stands in the first XML_CHARS characters."""
+    place, chars = start, 0
+    while place < end and chars < XML_CHARS and tally[XML_DECLARATION] == 0:
+        chars += 1 if data[place] & 0xC0 != 0x80 else 0
+        if chars + len(declaration) - 1 <= XML_CHARS and begins_with(data, place, end, declaration):
+            tally[XML_DECLARATION] = 1
+        place += 1

@@ -1,0 +1,165 @@
+"""The stage `signals`: columns beside the documents, read once; another threshold reads no text."""
+
+import json
+import os
+import re
+
+import pyarrow.parquet as pq
+import pytest
+from corpora import write_corpus
+from stepwise import build_stepwise
+
+from redpajama.artifacts import BuildFailed, run_part
+from redpajama.build import check, flow
+from redpajama.cli import run
+from redpajama.manifest import ManifestError, load
+from redpajama.quality import annotations, judge, measures
+from redpajama.quality.catalogue import SETS, SIGNALS
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return write_corpus(tmp_path / "raw")
+
+
+def change(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def with_quality(path, *lines):
+    change(path, "min_words = 6", "\n".join(lines))
+
+
+def verdicts(build, source="news"):
+    rows = []
+    for part in build.parts("quality", source):
+        rows += pq.read_table(build.store.path(part.file(".parquet"))).to_pylist()
+    return {row["doc_id"]: json.loads(row["evidence"])["rule"] for row in rows}
+
+
+def test_a_source_without_such_a_rule_has_no_stage(manifest):
+    assert "signals" not in [step.stage for step in flow(load(str(manifest)))]
+
+
+def test_a_rule_brings_its_set_and_removes_documents(manifest, tmp_path):
+    with_quality(manifest, "min_gopher_words = 12", "min_rps_doc_frac_unique_words = 0.3")
+    build = build_stepwise(manifest, tmp_path / "out")
+    assert list(build.records["signals"]) == ["news"]
+    found = verdicts(build)
+    assert set(found.values()) == {"min_gopher_words", "min_rps_doc_frac_unique_words"}
+    for part in build.parts("documents", "news"):
+        texts = pq.read_table(build.store.path(part.file(".parquet")))
+        measured = annotations.of_part(build, "news", part.stem)
+        assert measured.column("doc_id").equals(texts.column("doc_id"))
+        assert measured.schema == annotations.schema(["redpajama-v2", "gopher"])
+        for row, values in zip(texts.to_pylist(), measured.to_pylist(), strict=True):
+            words = len(row["text"].split())
+            assert values["q_gopher_words"] == words
+            assert (found.get(row["doc_id"]) == "min_gopher_words") == (words < 12)
+
+
+def test_all_sets_are_measured_where_the_manifest_says_so(manifest, tmp_path):
+    change(manifest, 'name = "web"', 'name = "web"\nsignals = "all"')
+    build = build_stepwise(manifest, tmp_path / "out", "dedup")
+    (part, *_) = build.parts("documents", "web")
+    names = annotations.of_part(build, "web", part.stem).column_names
+    assert names == ["doc_id", *(f"q_{name}" for name, each in SIGNALS.items() if each.set != "inline")]
+    assert annotations.of_part(build, "news", build.parts("documents", "news")[0].stem) is None
+
+
+def test_another_threshold_measures_nothing_again_and_reads_no_text(manifest, tmp_path, monkeypatch):
+    with_quality(manifest, 'preset = "gopher-quality"', "min_gopher_stop_words = 0", "min_gopher_words = 12")
+    build = build_stepwise(manifest, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
+    kept = {stage: build.parts(stage, "news") for stage in ("documents", "signals")}
+    for stage, records in kept.items():  # a column that cannot be read any more
+        assert records, stage
+    break_texts(build)
+    change(manifest, "min_gopher_words = 12", "min_gopher_words = 20")
+    monkeypatch.setattr(measures, "measure", lambda *_: pytest.fail("a text was measured"))
+    again = type(build)(type(build.job)(load(str(manifest)), build.job.root, "run"), build.records)
+    assert {part.stem for part in annotations.plan(again)} == {part.stem for part in kept["signals"]}
+    parts = [part for part in judge.plan(again) if part.name == "news"]
+    assert len(parts) == len(kept["documents"])
+    gone = 0
+    for part in parts:
+        record = run_part(again.store, part, lambda outputs, part=part: judge.judge_part(again, part, outputs))
+        gone += sum(record.counts["dropped"].values())
+    assert gone > len(verdicts(build))
+    assert not {
+        path for path, mtime in before.items() if "quality" not in str(path) and path.stat().st_mtime_ns != mtime
+    }
+
+
+def break_texts(build):
+    """Overwrite the bytes of every text column; the files keep their length and their times."""
+    for part in build.parts("documents"):
+        path = build.store.path(part.file(".parquet"))
+        stat, table = os.stat(path), pq.ParquetFile(path)
+        place = table.schema_arrow.names.index("text")
+        spans = []
+        for group in range(table.num_row_groups):
+            column = table.metadata.row_group(group).column(place)
+            start = min(filter(None, [column.dictionary_page_offset, column.data_page_offset]))
+            spans.append((start, column.total_compressed_size))
+        with open(path, "r+b") as file:
+            for start, size in spans:
+                file.seek(start)
+                file.write(b"\xff" * size)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        with pytest.raises(OSError, match=r".+"):
+            pq.read_table(path, columns=["text"])
+
+
+def test_lists_of_words_are_side_files_and_part_of_the_fingerprint(manifest, tmp_path):
+    listed = manifest.parent / "bad.txt"
+    listed.write_text("river stone\nwinter\n")
+    change(manifest, 'name = "news"', 'name = "news"\nbad_words = "bad.txt"')
+    with_quality(manifest, "max_rps_doc_ldnoobw_words = 0")
+    build = build_stepwise(manifest, tmp_path / "one")
+    found = verdicts(build)
+    for part in build.parts("documents", "news"):
+        for row in pq.read_table(build.store.path(part.file(".parquet"))).to_pylist():
+            text = row["text"].lower()
+            assert (row["doc_id"] in found) == ("winter" in text or "river stone" in text)
+    listed.write_text("engine\n")
+    other = build_stepwise(manifest, tmp_path / "two")
+    assert {part.folder for part in annotations.plan(other)} != {part.folder for part in annotations.plan(build)}
+
+
+@pytest.mark.parametrize(
+    ("place", "line", "message"),
+    [
+        ("source", 'signals = ["gophers"]', "source[1]: signals: no set is called 'gophers'; did you mean 'gopher'?"),
+        ("quality", "max_rps_doc_ldnoobw_words = 0", "quality.max_rps_doc_ldnoobw_words: needs bad_words, a file"),
+        ("quality", 'preset = "gofer"', "quality.preset: no preset is called 'gofer'; did you mean 'gopher'?"),
+        ("quality", "min_gopher_wrds = 5", "no such rule; did you mean 'min_gopher_words'?"),
+        ("quality", 'min_words = "six"', "quality.min_words: 'six' is not a number"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(manifest, place, line, message):
+    old = 'name = "news"' if place == "source" else "min_words = 6"
+    change(manifest, old, f"{old}\n{line}" if place == "source" else line)
+    with pytest.raises(ManifestError, match=re.escape(message)):
+        check(load(str(manifest)), str(manifest))
+
+
+def test_a_list_that_is_no_text_fails_the_build_by_name(manifest, tmp_path):
+    (manifest.parent / "bad.txt").write_bytes(b"\xff\xfe\x00")
+    change(manifest, 'name = "news"', 'name = "news"\nbad_words = "bad.txt"\nsignals = ["redpajama-v2"]')
+    with pytest.raises(BuildFailed, match=r"bad\.txt: a list of words is UTF-8 text"):
+        build_stepwise(manifest, tmp_path / "out")
+
+
+def test_signals_are_listed_for_people_and_for_programs(capsys):
+    assert run(["signals", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["signals"]] == list(SIGNALS)
+    assert {row["set"] for row in found["signals"]} == {"inline", *SETS}
+    assert found["presets"]["gopher"]["min_gopher_words"] == {
+        "threshold": 50, "source": "Gopher (arXiv 2112.11446), appendix A.1.1"
+    }  # fmt: skip
+    assert run(["signals"]) == 0
+    assert "rps_doc_frac_unique_words" in capsys.readouterr().out
