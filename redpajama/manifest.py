@@ -177,6 +177,7 @@ class Classifier(Table):
                 raise ValueError(f"'{label}' is not a label: __label__ and a word")
         if self.positive_label == self.negative_label:
             raise ValueError(f"positive_label and negative_label are both '{self.positive_label}'")
+        return self
 
 
 class Pii(Table):
