@@ -9,8 +9,9 @@ own words (spaCy's English tokenizer) and once with `str.split` in its place: th
 
 Everything runs on one core, and seconds are those of the processor (`time.process_time`), the best round of ours and
 one round of the peers; ours is warm (compiled). datatrove's filters are called document by document, without its
-readers and writers, and stop at the first rule that fails; ours measure all. datatrove is installed into .venv-bench-quality. Plain Python for RedPajama-V2's signals is
-tests/reference_signals.py: `Counter`, `re`, `str.translate`, a Python object for each word, as RedPajama-V2's own code.
+readers and writers, and stop at the first rule that fails; ours measure all. datatrove is installed into
+.venv-bench-quality. Plain Python for RedPajama-V2's signals is tests/reference_signals.py: `Counter`, `re`,
+`str.translate`, a Python object for each word, as RedPajama-V2's own code.
 """
 
 import argparse
@@ -28,7 +29,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from redpajama.quality import language, measures, models, rules, signals
+from redpajama.manifest import Classifier
+from redpajama.quality import classifier, language, measures, models, rules, signals
 from redpajama.quality.catalogue import SETS
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +114,18 @@ def decide(texts: pa.LargeStringArray) -> list[str | None]:
     return [gone.get(row) for row in range(len(texts))]
 
 
+def train_classifier(pages: list[str]) -> Any:
+    """A fastText model of the usual size: its speed does not hang on what it learnt, here even pages from odd ones."""
+    wish = Classifier(name="bench", positive="even", negative="odd", epoch=1)
+    with tempfile.TemporaryDirectory() as folder:
+        examples, target = Path(folder, "examples.txt"), Path(folder, "model.bin")
+        labels = (wish.positive_label, wish.negative_label)
+        lines = (classifier.example(labels[number % 2], page) for number, page in enumerate(pages))
+        examples.write_text("".join(f"{line.rstrip()}\n" for line in lines), encoding="utf-8")
+        models.train(examples, wish, 1, target)
+        return models.load(models.ModelFile("bench", str(target), "bench"))
+
+
 def peer_python() -> str:
     """The interpreter of the peer's environment, made when it is not there."""
     folder = ROOT / ".venv-bench-quality"
@@ -187,6 +201,9 @@ def main() -> None:
     speed("ours: the eight signals of every document", lambda: signals.measure(texts))
     lid = models.load(language.EMBEDDED)
     speed("language id, lid.176.ftz (fastText)", lambda: language.identify(lid, models.one_line(texts)))
+    quality_model = train_classifier(pages)
+    title = "classifier, dimension 100 (fastText)"
+    speed(title, lambda: classifier.score(quality_model, models.one_line(texts), "__label__wiki"))
     own_words, own = run_datatrove(pages, "spacy")
     same_words, same = run_datatrove(pages, "split")
     show(f"{'datatrove 0.10.1, its words (spaCy)':<44}{megabytes / own_words:9.3f} MB/s")

@@ -267,12 +267,15 @@ def _words_of(data, place, end, classes):
         place += width
         chars = 0 if flags & SPACE else chars + 1
         words += 1 if chars == 1 else 0
-        longest = max(longest, chars)
-        if code == ord(".") or code == ord("!") or code == ord("?"):
+        if flags & WORD:
+            sentences += np.int64(not in_sentence)
+            in_sentence, run = True, place
+            while place < end and data[place] < 0x80 and classes[data[place]] & WORD:
+                place += 1
+            chars += place - run
+        elif code == ord(".") or code == ord("!") or code == ord("?"):
             in_sentence = False
-        elif flags & WORD and not in_sentence:
-            sentences += 1
-            in_sentence = True
+        longest = max(longest, chars)
     return words, longest, sentences
 
 

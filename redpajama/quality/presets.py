@@ -4,6 +4,11 @@
 What is left out: of RedPajama-1T's GitHub rules, alphabetic characters for each token >= 1.5 (github_run_filter.py):
 tokens are counted after quality, on what is kept. C4's line rules and its bad words are a transform of the text; the
 preset `c4` holds what C4 asks of a page. StarCoder's rules go by language: option `filters` of the pipeline.
+
+Differs from datatrove 0.10.1 (bench/quality.py compares decisions): words are those of `str.split()`, not spaCy's,
+which count each punctuation mark as a word. n-grams are equal when their words are, there when their characters are
+("ab c" is "a bc"). A value is rounded to 8 decimals before it is compared. An empty text is removed by
+`min_gopher_words`.
 """
 
 from typing import NamedTuple

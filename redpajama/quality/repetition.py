@@ -87,10 +87,10 @@ def _join(at, now, left, keys):
     """Pairs of n-grams that stand side by side: their keys, and in `at` their places; how many."""
     joined = 0
     for row in range(left - 1):
-        if at[row + 1] == at[row] + 1:
-            keys[joined] = np.uint64(now[row]) << np.uint64(32) | np.uint64(now[row + 1])
-            at[joined] = at[row]
-            joined += 1
+        is_pair = at[row + 1] == at[row] + 1
+        keys[joined] = np.uint64(now[row]) << np.uint64(32) | np.uint64(now[row + 1])
+        at[joined] = at[row]
+        joined += np.int64(is_pair)  # written anyway, and kept or overwritten: nothing to guess for the processor
     return joined
 
 
@@ -113,9 +113,9 @@ def _top_chars(at, now, joined, counts, sums, ngram, gap):
 def _keep_repeated(at, now, joined, counts):
     left = 0
     for row in range(joined):
-        if counts[now[row]] > 1:
-            at[left], now[left] = at[row], now[row]
-            left += 1
+        is_kept = counts[now[row]] > 1
+        at[left], now[left] = at[row], now[row]
+        left += np.int64(is_kept)
     return left
 
 
@@ -155,9 +155,9 @@ def repeats(numbers, counts, sums, as_gopher, at, keys, out):
     out[:] = 0
     left = 0
     for place in range(words):
-        if counts[numbers[place]] > 1:
-            at[left], numbers[left] = place, numbers[place]
-            left += 1
+        is_kept = counts[numbers[place]] > 1
+        at[left], numbers[left] = place, numbers[place]
+        left += np.int64(is_kept)
     for ngram in range(2, LARGEST + 1):
         joined = _join(at, numbers, left, keys)
         _, counts = number(keys[:joined], numbers[:joined])
@@ -180,11 +180,11 @@ def contains(table, key):
     """Whether an open-addressing set of hashes, 0 where free, holds `key`."""
     mask = np.uint64(len(table) - 1)
     slot = key & mask
-    while table[slot] != 0:
-        if table[slot] == key:
-            return True
+    found = table[slot]
+    while (found != 0) & (found != key):  # seldom: no guess at whether the key is there
         slot = (slot + np.uint64(1)) & mask
-    return False
+        found = table[slot]
+    return found == key
 
 
 def hash_set(hashes: np.ndarray) -> np.ndarray:

@@ -71,12 +71,9 @@ def hash_of(word: str) -> int:
 @compiled
 def _close_token(seen, token, stop_words, tally):
     tally[TOKENS] += 1
-    if seen & LATIN == 0:
-        tally[NO_LATIN_TOKENS] += 1
-    if seen & WORD and contains(stop_words, finished(token)):
-        tally[STOP_TOKENS] += 1
-    if seen & UPPER and seen & LOWER == 0:
-        tally[CAPS_TOKENS] += 1
+    tally[STOP_TOKENS] += np.int64(contains(stop_words, finished(token)))
+    tally[NO_LATIN_TOKENS] += np.int64(seen & LATIN == 0)
+    tally[CAPS_TOKENS] += np.int64((seen & UPPER != 0) & (seen & LOWER == 0))
 
 
 @compiled
@@ -85,11 +82,10 @@ def _close_word(word, chars, seen, everywhere, tally, hashes, sums):
     hashes[words] = finished(word)
     sums[words + 1] = sums[words] + chars
     tally[WORDS] = words + 1
-    if seen & ALPHA:
-        tally[ALPHA_WORDS] += 1
-    if everywhere & MARK == 0:
-        tally[REAL_WORDS] += 1
-        tally[REAL_CHARS] += chars
+    is_real = np.int64(everywhere & MARK == 0)
+    tally[ALPHA_WORDS] += np.int64(seen & ALPHA != 0)
+    tally[REAL_WORDS] += is_real
+    tally[REAL_CHARS] += is_real * chars
 
 
 @compiled
