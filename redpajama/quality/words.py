@@ -109,6 +109,24 @@ def _count_rare(code, place, dots, last_dot, tally):
 
 
 @compiled
+def _close_line(feed, place, chars, uppers):
+    feed[0], feed[1], feed[2] = place, chars, uppers
+
+
+@compiled
+def _read_run(data, place, end, classes, word, token):
+    """A run of ASCII word characters: (where it ends, both hashes, flags of any, flags of all, upper-case ones)."""
+    seen, all_of, uppers = np.int64(0), np.int64(MARK), np.int64(0)
+    while place < end and data[place] < 0x80 and classes[data[place]] & WORD:
+        flags, byte = np.int64(classes[data[place]]), np.uint64(data[place])
+        word, token = (word ^ byte) * PRIME, (token ^ byte) * PRIME
+        seen, all_of = seen | flags, all_of & flags
+        uppers += flags >> UPPER_BIT & 1
+        place += 1
+    return place, word, token, seen, all_of, uppers
+
+
+@compiled
 def read_words(data, place, end, classes, stop_words, tally, hashes, sums, feeds):
     """One raw text -> its tally; white-space words as `hashes` and the characters before each (`sums`, one more); where
     its line feeds are, and for each the characters and the upper-case ones of its line, the feed not among them."""
@@ -151,21 +169,13 @@ def read_words(data, place, end, classes, stop_words, tally, hashes, sums, feeds
         place += width
         if kind == 2:  # on to the end of a run of ASCII word characters: most of any text in Latin letters
             run = place
-            while place < end and data[place] < 0x80 and classes[data[place]] & WORD:
-                flags = np.int64(classes[data[place]])
-                byte = np.uint64(data[place])
-                word, token = (word ^ byte) * PRIME, (token ^ byte) * PRIME
-                word_seen, token_seen = word_seen | flags, token_seen | flags
-                everywhere &= flags
-                line_upper += flags >> UPPER_BIT & 1
-                place += 1
-            word_chars += place - run
-            line_chars += place - run
-            chars += place - run
+            place, word, token, seen, all_of, uppers = _read_run(data, place, end, classes, word, token)
+            word_seen, token_seen, everywhere = word_seen | seen, token_seen | seen, everywhere & all_of
+            word_chars, line_chars, chars = word_chars + place - run, line_chars + place - run, chars + place - run
+            line_upper += uppers
         elif flags & RARE:
             if code == FEED:
-                row = place - 1
-                feeds[feed_count, 0], feeds[feed_count, 1], feeds[feed_count, 2] = row, line_chars - 1, line_upper
+                _close_line(feeds[feed_count], place - 1, line_chars - 1, line_upper)
                 feed_count, line_chars, line_upper = feed_count + 1, 0, 0
             else:
                 dots, last_dot = _count_rare(code, place - width, dots, last_dot, tally)
@@ -174,7 +184,7 @@ def read_words(data, place, end, classes, stop_words, tally, hashes, sums, feeds
         _close_token(token_seen, token, stop_words, tally)
     if in_word:
         _close_word(word, word_chars, word_seen, everywhere, tally, hashes, sums)
-    feeds[feed_count, 0], feeds[feed_count, 1], feeds[feed_count, 2] = end, line_chars, line_upper
+    _close_line(feeds[feed_count], end, line_chars, line_upper)
     tally[CHARS], tally[SENTENCES], tally[FEEDS] = chars, sentences, feed_count
 
 
