@@ -43,7 +43,7 @@ def outcome(module, files, **options) -> tuple[list, Counter, int]:
         found, tally = read_balanced(module, [file], **options)
         documents += found
         for row in tally.rows:
-            if "end" in row.evidence:
+            if "end" in row.evidence and not row.doc_id:  # bytes that could not be read, by their place in the file
                 ranges.append((row.evidence["offset"], row.evidence["end"], row.reason))
             else:
                 shown = {key: value for key, value in row.evidence.items() if key not in POSITIONS}

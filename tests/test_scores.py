@@ -126,7 +126,14 @@ def built(tmp_path_factory):
 
 def test_a_build_without_models_has_none_of_their_stages():
     manifest = parse({"name": "m", "seed": 1, "source": [{"name": "a", "pipeline": "c4", "inputs": ["x"]}]}, "m.toml")
-    assert [step.stage for step in flow(manifest, "dedup")] == ["inputs", "documents", "quality", "identity", "exact"]
+    assert [step.stage for step in flow(manifest, "dedup")] == [
+        "inputs",
+        "inputs-split",
+        "documents",
+        "quality",
+        "identity",
+        "exact",
+    ]
     assert not {"language", "perplexity", "classifier"} & json.loads(manifest.model_dump_json())["source"][0].keys()
 
 
@@ -405,6 +412,7 @@ def test_a_missing_extra_is_named_before_any_work(tmp_path, monkeypatch):
 def test_a_model_without_the_wanted_label_fails_by_name(tmp_path):
     write_pages(tmp_path)
     from redpajama.artifacts import BuildFailed
+
     path = tmp_path / "m.toml"
     given = f'[[classifier]]\nname = "wiki"\npath = "{EMBEDDED.path}"\n'
     path.write_text(HEAD + WEB + CLASSIFIER.format(keep=0.25) + given)
