@@ -3,6 +3,7 @@ import zlib
 from base64 import b32encode
 from hashlib import sha1
 from html import unescape
+from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import brotli
@@ -484,3 +485,19 @@ def test_a_real_response_reads_as_on_the_web():
         "StormCrawler is an open source SDK for building distributed web crawlers based on Apache Storm."
     )
     assert "\n• scalable\n• resilient\n• low latency\n" in documents[0].text
+
+
+def test_of_links_that_hold_one_another_only_as_many_are_read_as_it_takes():
+    """A page of links that never end: the text of each is the rest of the page."""
+
+    class Link:
+        read = 0
+
+        @property
+        def text(self) -> str:
+            Link.read += 1
+            return "x" * 900
+
+    links = SimpleNamespace(text="x" * 1000, query_selector_all=lambda _: [Link() for _ in range(1500)])
+    assert not common_crawl.is_prose(links)
+    assert Link.read == 1

@@ -243,23 +243,32 @@ def shelter_lists(tree: HTMLTree) -> None:
 
     resiliparse drops every `<ul>` near the root, and anywhere one of which more than a fifth is linked.
     """
-    for found in filter(is_prose, tree.body.query_selector_all(SHALLOW_LISTS) if tree.body else ()):
+    for found in filter(is_prose, select(tree.body, SHALLOW_LISTS)):
         for _ in range(SHALLOW):
             wrapper = tree.create_element("div")
             found.parent.replace_child(wrapper, found)
             wrapper.append_child(found)
-    for found in filter(is_prose, tree.body.query_selector_all("ul") if tree.body else ()):
-        for link in found.query_selector_all("a"):
+    for found in filter(is_prose, select(tree.body, "ul")):
+        for link in select(found, "a"):
             plain = tree.create_element("span")
             for child in list(link.child_nodes):
                 plain.append_child(child)
             link.parent.replace_child(plain, link)
 
 
+def select(element: ElementNode | None, selector: str) -> list[ElementNode]:
+    """The elements below one that a CSS selector names: a slice, since resiliparse searches again for each step."""
+    return element.query_selector_all(selector)[:] if element else []
+
+
 def is_prose(found: ElementNode) -> bool:
     """Whether most of an element's text is outside of links."""
-    linked = sum(len(link.text) for link in found.query_selector_all("a"))
-    return linked < MAX_LINKED_FRACTION * len(found.text)
+    left = MAX_LINKED_FRACTION * len(found.text)
+    for link in select(found, "a"):
+        left -= len(link.text)
+        if left <= 0:  # links that never end hold one another: a page of them would take for ever
+            return False
+    return left > 0
 
 
 def max_depth(html: str) -> int:
