@@ -203,9 +203,9 @@ def show_signals(as_json: bool) -> int:
     table = _table("signal", "set", "unit", "definition", "presets", left=(0, 1, 2, 3, 4))
     for row in rows:
         presets = "; ".join(f"{name} {bound}" for name, bound in row["presets"].items())
-        table.add_row(row["name"], row["set"], row["unit"], row["definition"], presets)
+        table.add_row(row["name"], row["set"], row["unit"], f"{row['definition']} [{row['source']}]", presets)
     out.print(table)
-    out.print(f"{len(rows)} signals; --json adds where each definition and each threshold is from.")
+    out.print(f"{len(rows)} signals; --json adds where each threshold is from.")
     return 0
 
 

@@ -6,7 +6,7 @@ asks for their set, or has a rule on one of them. `characters.py`, `words.py` an
 
 from typing import NamedTuple
 
-RPV2 = "RedPajama-V2 (arXiv 2411.12372, table 2; app/src/core/quality_signals/{}.py)"
+RPV2 = "RedPajama-V2 (arXiv 2411.12372; app/src/core/quality_signals/{}.py)"
 NATURAL, REPETITIONS, LINES, CONTENT = map(RPV2.format, ("natural_language", "repetitions", "lines", "content"))
 GOPHER = "Gopher (arXiv 2112.11446, appendix A.1.1); as datatrove 0.10.1, gopher_{}_filter.py"
 QUALITY, REPETITION = map(GOPHER.format, ("quality", "repetition"))
