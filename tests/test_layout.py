@@ -15,7 +15,7 @@ LAYERS = [
     {"records", "hashing"},
     {"manifest", "artifacts", "columns", "stages", "verdicts", "workers", "beam"}
     | {"io", "hosts", "download", "dumps", "decompress", "codecs", "bzip2", "kernels"},
-    {"archives", "markup", "latex", "licenses", "license_lists", "posthtml", "sourcecode", "warc"},
+    {"archives", "markup", "latex", "licenses", "license_lists", "posthtml", "sourcecode", "warc", "wikitext"},
     {"tokenize"},
     {"quality", "dedup"},
     {"pipelines", "mixers", "report"},

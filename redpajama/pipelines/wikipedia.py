@@ -5,7 +5,7 @@ Input
     export version since 0.3, in UTF-8 or what its declaration or byte order mark says. RedPajama read the dump
     20230320 of 20 languages: bg ca cs da de en es fr hr hu it nl pl pt ro ru sl sr sv uk.
 Flow
-    dump -> `<page>` -> its latest revision -> wikitext parsed by mwparserfromhell -> per section: files, categories,
+    dump -> `<page>` -> its latest revision -> wikitext, in mwparserfromhell's tokens -> per section: files, categories,
     links to other languages, `<ref>`, tables, templates and magic words go, markup is stripped -> sections joined by a
     blank line. The dump's head tells language, address and the names of its namespaces.
 Output
@@ -24,23 +24,20 @@ Differs from RedPajama-1T
 import re
 from collections.abc import Iterator, Sequence
 from html import unescape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-import mwparserfromhell
 from lxml import etree
-from mwparserfromhell.nodes import Node, Tag, Template, Text, Wikilink
 from mwparserfromhell.parser import ParserError
-from mwparserfromhell.wikicode import Wikicode
 from pydantic import BaseModel, ConfigDict
 
-from redpajama import decompress, markup
+from redpajama import decompress, markup, wikitext
 from redpajama.hashing import content_key
 from redpajama.io import RawFile
 from redpajama.markup import Kind
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 2
+VERSION = 3
 UNIT = "page"
 LIBRARIES = ("lxml", "mwparserfromhell")
 SIDE_FILES = ()
@@ -99,18 +96,11 @@ DISAMBIGUATION_TEMPLATES = {  # as wikis list them at MediaWiki:Disambiguationsp
 ALL_DISAMBIGUATION_TEMPLATES = frozenset().union(*DISAMBIGUATION_TEMPLATES.values())
 DISAMBIGUATION_PREFIXES = ("homonymie ", "razločitev ", "razločitev-", "rozcestník ")
 DISAMBIGUATION_SUFFIXES = (" disambiguation", " desambiguació")
-PROSE_ARGUMENT = {  # of templates that show one argument as it stands: which, by position
-    **dict.fromkeys(("abbr", "big", "larger", "linktext", "nihongo", "nobr", "nowrap", "small", "smaller"), 1),
-    **dict.fromkeys(("lang", "langue", "langx", "resize"), 2),
-    **dict.fromkeys(("transl", "transliteration"), -1),
-}
-RANGE_WORDS = {"-", "–", "and", "by", "or", "to", "x", "×"}  # between two numbers of `{{convert|5|to|10|km}}`
-LIST_MARKS = {"*", "#", ":", ";"}
 TEMPLATE_NAME = re.compile(r"\{\{([^{}|<>\[\]]++)(?=\||\}\}|<!--)")
 MAGIC_WORD = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
 SURROGATE = re.compile("[\ud800-\udfff]")
 OTHER_LANGUAGE = re.compile(
-    r"(?!(?:doi|isbn|issn|pmid|rfc|www|wp|wikt|s|w|d|c):)(?:[a-z]{2,3}|simple|[a-z]{2,3}-[a-z-]{2,10}):\s*\S"
+    r"(?!(?:doi|isbn|issn|pmid|rfc|www|wp|wikt|s|w|d|c):)(?:[a-z]{2,3}|simple|[a-z]{2,3}-[a-z-]{2,10}):"
 )
 MAX_PARSING_COST = 40_000_000  # see parsing_cost; 1,145 real pages reach 2 million, the limit is some 15 seconds
 MAX_DEPTH = 100  # how far back a closing mark is matched; mwparserfromhell goes no deeper either
@@ -118,6 +108,7 @@ CONSTRUCT = re.compile(
     r"(\{\{|\[\[|\[(?=//|[a-z]{2,9}:)|\{\|)|<(?!(?:br|hr|img|wbr|references)\b)(\w++)[^<>]*+(?<!/)>|</(\w++)[^<>]*+>"
     r"|\}\}|\]\]|\]|\|\}|(<\w++[^<>]*+(?=<|\Z)|<!--)"
 )
+CLOSED = re.compile(r"\[\[[^][{}<>]*+\]\]|\{\{[^][{}<>]*+\}\}")  # with nothing inside that could be unclosed
 FOOTNOTE = re.compile(r"<ref(?:\s[^<>]*+)?(?<!/)>(?:(?!</?ref\b).)*+</ref\s*+>", re.DOTALL | re.IGNORECASE)
 SHOWN_AS_IT_STANDS = re.compile(r"<(?:nowiki|pre|source|syntaxhighlight)\b", re.IGNORECASE)
 RAW_TAGS = {"ce", "chem", "gallery", "graph", "math", "nowiki", "pre", "score", "source", "syntaxhighlight", "timeline"}
@@ -328,25 +319,23 @@ def is_disambiguation(wikitext: str, language: str) -> bool:
 # wikitext
 
 
-def to_text(wikitext: str, wiki: Wiki) -> str | Reason:
+def to_text(source: str, wiki: Wiki) -> str | Reason:
     """Wikitext -> plain text as Hugging Face's `wikipedia` script makes it, or why it cannot be parsed."""
-    if parsing_cost(wikitext) > MAX_PARSING_COST:
+    source = without_notes(source)
+    if parsing_cost(source) > MAX_PARSING_COST:
         return Reason.EXPANSION_LIMIT
     try:
-        code = mwparserfromhell.parse(without_notes(wikitext))
-        prepare(code, links_to_hide(wiki))
-        sections = code.get_sections(flat=True, include_lead=True, include_headings=True)
-        texts = [tidy(section.strip_code()) for section in sections]
-    except (ParserError, RecursionError):
+        texts = [tidy(section) for section in wikitext.sections_of(source, links_to_hide(wiki))]
+    except ParserError:
         return Reason.UNDECODABLE
     return "\n\n".join(text for text in texts if text)
 
 
-def without_notes(wikitext: str) -> str:
+def without_notes(source: str) -> str:
     """Wikitext without comments and footnotes, which show as nothing: a third of the time of a parser that often
     stumbles there. Left as it is where they may be shown as they stand, in `<nowiki>` say.
     """
-    return wikitext if SHOWN_AS_IT_STANDS.search(wikitext) else FOOTNOTE.sub("", _without_comments(wikitext))
+    return source if SHOWN_AS_IT_STANDS.search(source) else FOOTNOTE.sub("", _without_comments(source))
 
 
 def tidy(text: str) -> str:
@@ -357,13 +346,13 @@ def tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
-def parsing_cost(wikitext: str) -> int:
+def parsing_cost(source: str) -> int:
     """A guess of mwparserfromhell's work: at what never closes, or not where it should, it reads on and goes back.
 
     12 KB of `<b>[[a|</b>]]` take 3 seconds, and the time grows faster than the square.
     """
-    quotes = sum(line.count("''") * len(line) for line in wikitext.split("\n"))
-    return unclosed(_without_comments(wikitext)) * len(wikitext) + quotes // 10
+    quotes = sum(line.count("''") * len(line) for line in source.split("\n"))
+    return unclosed(CLOSED.sub("\0", _without_comments(source))) * len(source) + quotes // 10
 
 
 def unclosed(text: str) -> int:
@@ -391,12 +380,12 @@ def _end_of_raw(text: str, tag: str, at: int) -> int:
     return end if end >= 0 else at
 
 
-def _without_comments(wikitext: str) -> str:
+def _without_comments(source: str) -> str:
     parts, at = [], 0
-    while (start := wikitext.find("<!--", at)) >= 0 and (end := wikitext.find("-->", start)) >= 0:
-        parts.append(wikitext[at:start])
+    while (start := source.find("<!--", at)) >= 0 and (end := source.find("-->", start)) >= 0:
+        parts.append(source[at:start])
         at = end + len("-->")
-    return "".join([*parts, wikitext[at:]])
+    return "".join([*parts, source[at:]])
 
 
 def links_to_hide(wiki: Wiki) -> re.Pattern[str]:
@@ -404,59 +393,3 @@ def links_to_hide(wiki: Wiki) -> re.Pattern[str]:
     local = [name for name, number in wiki.namespaces.items() if number in (MEDIA, FILE, CATEGORY)]
     prefixes = "|".join(map(re.escape, sorted({*FILE_PREFIXES, *CATEGORY_PREFIXES, *local})))
     return re.compile(rf"\s*(?:(?i:{prefixes})\s*:|{OTHER_LANGUAGE.pattern})")
-
-
-class Prose(Node):
-    """Stands for a template, and shows as the wikitext that it shows."""
-
-    def __init__(self, value: Wikicode) -> None:
-        self.value = value
-
-    def __str__(self) -> str:
-        return str(self.value)
-
-    def __children__(self) -> Iterator[Wikicode]:
-        yield self.value
-
-    def __strip__(self, **kwargs: Any) -> str:
-        return self.value.strip_code(**kwargs)
-
-
-def prepare(code: Wikicode, links: re.Pattern[str]) -> None:
-    """Empty the nodes that are no part of the text, and let templates of prose show it.
-
-    Nodes are changed where they stand: removing or replacing them would search the page for each.
-    """
-    nodes, after_mark = code.nodes, False
-    for index, node in enumerate(nodes):
-        if after_mark and isinstance(node, Text):
-            node.value = node.value.lstrip(" ")
-        after_mark = isinstance(node, Tag) and node.wiki_markup in LIST_MARKS
-        if isinstance(node, Template):
-            if (value := prose_of(node)) is None:
-                continue
-            node = nodes[index] = Prose(value)
-        if isinstance(node, Wikilink) and links.match(str(node.title)):
-            node.text = ""
-        elif isinstance(node, Tag) and str(node.tag).strip().lower() in {"ref", "table"}:
-            node.contents = ""
-        elif not isinstance(node, Text):
-            for child in node.__children__():
-                prepare(child, links)
-
-
-def prose_of(template: Template) -> Wikicode | None:
-    """What a template shows that shows one of its arguments, or a number with its unit; None for any other."""
-    name = " ".join(str(template.name).replace("_", " ").split()).lower()
-    given = [parameter.value for parameter in template.params if not parameter.showkey]
-    if name in ("convert", "cvt"):
-        return Wikicode([Text(number_and_unit([str(value).strip() for value in given]))])
-    position = 1 if name.startswith("lang-") else PROSE_ARGUMENT.get(name, 0)
-    if not position or len(given) < abs(position):
-        return None
-    return given[position - 1 if position > 0 else position]
-
-
-def number_and_unit(given: list[str]) -> str:
-    """`5 to 10 km` of the arguments of `{{convert|5|to|10|km|mi}}`: the number as written, without its conversion."""
-    return " ".join(given[:4] if given[1:2] and given[1] in RANGE_WORDS else given[:2])
