@@ -16,7 +16,7 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -40,6 +40,7 @@ MAX_EXPANSION = 250  # decompressed bytes a raw byte, beyond the allowances belo
 WHOLE_BYTES = 64 << 20  # units up to this size are verified before they are delivered; also a unit's allowance
 FILE_ALLOWANCE_BYTES = 256 << 20  # a file of many small bombs is a bomb
 MAX_LINE_BYTES = 64 << 20
+MARK = b"\xef\xbb\xbf"  # of byte order, in UTF-8
 HOLD_BYTES = 64 << 10  # withheld before a point of damage
 MAX_PADDING_BYTES = 64 << 10  # zeros between gzip members; more is a hole in the file
 SAMPLE_BYTES = 4 << 10  # of a damaged range, stored beside the ledger
@@ -88,31 +89,50 @@ def chunks(file: RawFile, tally: Tally, max_expansion: int = MAX_EXPANSION) -> I
         yield member and member[2]
 
 
-def lines(file: RawFile, tally: Tally) -> Iterator[tuple[int, bytes]]:
-    """(1-based line number, line without its newline), each a unit of `tally`; blank lines are passed over.
+class Line(NamedTuple):
+    """One line of a file, without its newline."""
+
+    number: int  # from 1
+    offset: int  # of its first byte in the file; of a compressed one, in what its range decodes to
+    data: bytes
+    is_decoded: bool = False
+
+    @property
+    def place(self) -> dict[str, int | bool]:
+        """What evidence says of where it stands."""
+        end = self.offset + len(self.data)
+        return _place(self.number, self.offset, end, self.is_decoded)
+
+
+def _place(number: int, offset: int, end: int, is_decoded: bool) -> dict[str, int | bool]:
+    return {"line": number, "offset": offset, "end": end} | ({"decoded": True} if is_decoded else {})
+
+
+def lines(file: RawFile, tally: Tally) -> Iterator[Line]:
+    """The lines, each a unit of `tally`; blank ones are passed over.
 
     A gap ends the current line, and what follows it starts another. A byte order mark before the first line is cut.
     Of a range: the lines that begin behind its first newline, numbered from there, up to the first newline behind it.
     """
-    number = 1
-    for line, ended in _split_lines(_line_chunks(file, tally)):
-        if number == 1 and line and not file.start:
-            line = line.removeprefix(b"\xef\xbb\xbf")
+    number, is_decoded = 1, codec_name(file) != "plain"
+    base = 0 if is_decoded else file.start
+    for offset, end, line, ended in _split_lines(_line_chunks(file, tally), inside=file.start > 0):
+        if number == 1 and not file.start and line.startswith(MARK):
+            offset, line = len(MARK), line[len(MARK) :]
         if len(line) > MAX_LINE_BYTES:
             tally.unit()
-            tally.quarantine("", Reason.INVALID_RECORD, line, line=number, max_bytes=MAX_LINE_BYTES)
+            place = _place(number, base + offset, base + end, is_decoded)
+            tally.quarantine("", Reason.INVALID_RECORD, line, **place, max_bytes=MAX_LINE_BYTES)
         elif line and not line.isspace():
             tally.unit()
-            yield number, line
+            yield Line(number, base + offset, line, is_decoded)
         number += ended
 
 
 def _line_chunks(file: RawFile, tally: Tally) -> Iterator[bytes | None]:
-    """The chunks of the lines that begin in a range."""
+    """The chunks of a range, and of what follows it up to the end of the line that begins in it."""
     parts = chunks(file, tally)
-    if file.stop < file.bytes:
-        parts = itertools.chain(parts, _through_newline(chunks(file.rest, Tally())))
-    return _after_newline(parts) if file.start else parts
+    return itertools.chain(parts, _through_newline(chunks(file.rest, Tally()))) if file.stop < file.bytes else parts
 
 
 def _through_newline(parts: Iterator[bytes | None]) -> Iterator[bytes | None]:
@@ -123,26 +143,18 @@ def _through_newline(parts: Iterator[bytes | None]) -> Iterator[bytes | None]:
             return
 
 
-def _after_newline(parts: Iterator[bytes | None]) -> Iterator[bytes | None]:
-    for part in parts:
-        _, newline, rest = part.partition(b"\n") if part else (b"", b"", b"")
-        if newline:
-            yield rest
-            yield from parts
-
-
-def json_rows(file: RawFile, tally: Tally) -> Iterator[tuple[int, dict[str, Any], bytes]]:
-    """(line number, object, its line) of a file of JSON lines; any other line is quarantined."""
-    for number, line in lines(file, tally):
+def json_rows(file: RawFile, tally: Tally) -> Iterator[tuple[Line, dict[str, Any]]]:
+    """(line, its object) of a file of JSON lines; any other line is quarantined."""
+    for line in lines(file, tally):
         try:
-            row = orjson.loads(line)
+            row = orjson.loads(line.data)
         except orjson.JSONDecodeError as error:
-            tally.quarantine("", Reason.INVALID_JSON, line, line=number, error=str(error))
+            tally.quarantine("", Reason.INVALID_JSON, line.data, **line.place, error=str(error))
             continue
         if isinstance(row, dict):
-            yield number, row, line
+            yield line, row
         else:
-            tally.quarantine("", Reason.INVALID_RECORD, line, line=number, wanted="an object")
+            tally.quarantine("", Reason.INVALID_RECORD, line.data, **line.place, wanted="an object")
 
 
 def read_all(file: RawFile, tally: Tally) -> bytes:
@@ -172,22 +184,36 @@ def _in_blocks(parts: Iterator[bytes | None]) -> Iterator[bytes | None]:
             yield from (part[at : at + READ_BYTES] for at in range(0, len(part), READ_BYTES))
 
 
-def _split_lines(parts: Iterator[bytes | None]) -> Iterator[tuple[bytes, bool]]:
-    """(line, did a newline or gap end it); of a line that is too long only MAX_LINE_BYTES + 1 bytes are kept."""
+def _split_lines(parts: Iterator[bytes | None], inside: bool = False) -> Iterator[tuple[int, int, bytes, bool]]:
+    """(offset, end, line, did a newline or gap end it); of a line that is too long only MAX_LINE_BYTES + 1 bytes stay.
+
+    What stands before the first newline of a range `inside` a file belongs to the range before.
+    """
     pending, size = [], 0  # the line under way: joined once, however many chunks it spans
+    start = at = 0  # of that line, of the chunk
     for part in _in_blocks(parts):
+        if inside:
+            before = part.find(b"\n") + 1 if part else 0
+            start = at = at + (before or len(part or b""))
+            if not before:
+                continue
+            part, inside = part[before:], False
         *whole, rest = (b"", b"") if part is None else part.split(b"\n")
         if whole:
             pending.append(whole[0])
-            yield b"".join(pending)[: MAX_LINE_BYTES + 1], True
+            end = at + len(whole[0])
+            yield start, end, b"".join(pending)[: MAX_LINE_BYTES + 1], True
+            start = end + (part is not None)
             for line in itertools.islice(whole, 1, None):
-                yield line, True
+                yield start, start + len(line), line, True
+                start += len(line) + 1
             pending, size = [], 0
+        at += len(part or b"")
         rest = rest[: MAX_LINE_BYTES + 1 - size]
         if rest:
             pending.append(rest)
             size += len(rest)
-    yield b"".join(pending), False
+    yield start, at, b"".join(pending), False
 
 
 def _pieces(window: Window, file: RawFile, max_expansion: int) -> tuple[str, Iterator[Piece]]:

@@ -124,7 +124,7 @@ class Tally:
     """
 
     file: str = ""  # the URL being read: readers set it, every row's evidence names it
-    start: int = 0  # raw byte from which lines and offsets in the decoded file are counted; evidence calls it `from`
+    start: int = 0  # raw byte from which lines, and offsets in what is decoded, are counted; evidence calls it `from`
     read: int = 0
     kept: int = 0
     merged: int = 0

@@ -31,7 +31,7 @@ PLAIN_LINK = re.compile(  # shows its label, and neither makes nor could be anyt
 )
 ODD_AROUND_LINKS = re.compile(  # a link where none can be; what shows its content as it stands
     r"\{\{[^][{}|]*+\[\[|\[\[[^][|]*+\[\[|//[^][\s/]*+(?:/(?!/)[^][\s/]*+)*+\[\["
-    r"|<(?:nowiki|pre|source|syntaxhighlight|ce|chem|hiero)\b"
+    r"|\{\{\{|<(?:nowiki|pre|source|syntaxhighlight|ce|chem|hiero)\b"
     r"|\{\{[\s_]*+(?:convert|cvt)\b[^][{}]*+(?:\{\{[^][{}]*+\}\}[^][{}]*+)*+\[\[",
     re.IGNORECASE,
 )

@@ -6,6 +6,7 @@ import io
 import random
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import pytest
 import zstandard
@@ -470,7 +471,7 @@ def test_whatever_happens_to_a_file_untouched_units_arrive_and_all_bytes_are_acc
 
 def read_lines(tmp_path, data: bytes, name: str = "a.jsonl"):
     file, tally = write_raw(tmp_path, name, data), Tally()
-    found = list(decompress.lines(file, tally))
+    found = [(line.number, line.data) for line in decompress.lines(file, tally)]
     assert tally.consumed_bytes + tally.skipped_bytes == len(data)
     return found, tally
 
@@ -506,7 +507,32 @@ def test_a_line_that_is_too_long_is_quarantined_not_held(tmp_path, monkeypatch):
     assert tally.quarantined == {Reason.INVALID_RECORD: 2}
     assert tally.read == 5
     assert [row.evidence["line"] for row in tally.rows] == [3, 5]
+    assert [(row.evidence["offset"], row.evidence["end"]) for row in tally.rows] == [(103, 204), (207, 5207)]
     assert max(len(row.raw) for row in tally.rows) == 101
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+@pytest.mark.parametrize("cut", [0, 1, 9, 10, 11, 30])
+def test_a_bad_json_line_is_named_with_its_byte_range(tmp_path, monkeypatch, size, cut):
+    monkeypatch.setattr(decompress, "READ_BYTES", size)
+    data = b'\xef\xbb\xbf{"a": 1\n\n{"b": 2}\n[3]\r\n{"c": 4}\n{"d'
+    file, tally = write_raw(tmp_path, "a.jsonl", data), Tally()
+    ranges = [replace(file, end=cut), replace(file, start=cut)] if cut else [file]
+    rows = [row for part in ranges for _, row in decompress.json_rows(part, tally)]
+    assert rows == [{"b": 2}, {"c": 4}]
+    found = [data[row.evidence["offset"] : row.evidence["end"]] for row in tally.rows]
+    assert found == [row.raw for row in tally.rows] == [b'{"a": 1', b"[3]\r", b'{"d']
+    assert not any("decoded" in row.evidence for row in tally.rows)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst", "bz2"])
+def test_a_bad_json_line_of_a_compressed_file_is_named_with_its_place_in_what_it_decodes_to(tmp_path, suffix):
+    parts = [b'{"a": 1}\n{"b', b'": 2}\nnull\n', b'{"c": 3\n']
+    file, tally = write_raw(tmp_path, f"a.{suffix}", b"".join(map(COMPRESS[suffix], parts))), Tally()
+    assert [row for _, row in decompress.json_rows(file, tally)] == [{"a": 1}, {"b": 2}]
+    data = b"".join(parts)
+    assert [data[row.evidence["offset"] : row.evidence["end"]] for row in tally.rows] == [b"null", b'{"c": 3']
+    assert [(row.evidence["line"], row.evidence["decoded"]) for row in tally.rows] == [(3, True), (4, True)]
 
 
 def test_a_reader_that_stops_early_breaks_nothing(tmp_path):

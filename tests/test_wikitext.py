@@ -116,6 +116,7 @@ MESSY = st.lists(st.one_of(WORDS, LINKS, st.sampled_from(ODD + LINES)), max_size
 @given(source=st.one_of(NESTED, MESSY))
 @example(source="{{convert|{{x}}|[[mi]]}} {{lang|fr|[[a|b=c]]}} {{x [[Foo]]}}")
 @example(source="* [[Foo]] a\n*  {{nowrap| b}}\n; [[Foo]]: c\n[[ [[Foo]] ]] [http://a|[[Foo]] b]")
+@example(source="{{{[http://a.b [[Foo|bar]]}}}")
 def test_text_of_tokens_is_text_of_nodes(source):
     assert wikitext.sections_of(source, HIDES) == sections_by_nodes(source, HIDES)
 

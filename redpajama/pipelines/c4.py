@@ -42,14 +42,14 @@ class Options(BaseModel):
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """Rows of the release -> one document each."""
     for file in files:
-        for number, row, line in decompress.json_rows(file, tally):
+        for line, row in decompress.json_rows(file, tally):
             text, url, timestamp = row.get("text"), row.get("url"), row.get("timestamp") or row.get("date") or ""
             if not isinstance(text, str) or not isinstance(url, str):
-                tally.quarantine("", Reason.MISSING_FIELD, line, line=number, wanted="text, url")
+                tally.quarantine("", Reason.MISSING_FIELD, line.data, **line.place, wanted="text, url")
                 continue
             doc_id = f"{source}/{content_key(url, str(timestamp), text)}"
-            if text.strip():
+            if text and not text.isspace():
                 meta = {"timestamp": timestamp, "url": url, "language": options.language, "source": "c4"}
                 yield Document(doc_id, text, meta)
             else:
-                tally.drop(doc_id, Reason.EMPTY_TEXT, line=number)
+                tally.drop(doc_id, Reason.EMPTY_TEXT, line=line.number)

@@ -22,6 +22,7 @@ Differs from RedPajama-1T
 import hashlib
 import posixpath
 import re
+import string
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -39,6 +40,8 @@ UNIT = "file"
 LIBRARIES = ("orjson", "pyarrow")
 SIDE_FILES = ()
 
+ASCII = bytes(range(128))
+ASCII_ALNUM = (string.ascii_letters + string.digits).encode()
 MAX_FILE_BYTES = 64 << 20  # of one source file in a tree; BigQuery's table ends at 1 MiB
 COLUMNS = (  # as BigQuery calls them, and as some Parquet copies do
     *("repo_name", "id", "document_id", "size", "binary", "copies", "ref", "path", "title", "mode"),
@@ -93,12 +96,12 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
         kind = kind_of(group[0].whole)
         if kind == "parquet":
             for number, row in parquet_rows(group[0], COLUMNS, tally):
-                yield from parse_row(row, number, options, source, tally)
+                yield from parse_row(row, {"row": number}, options, source, tally)
         elif kind == "tar":
             yield from read_tarball(group[0], options, source, tally)
         else:
-            for number, row, _ in decompress.json_rows(group[0], tally):
-                yield from parse_row(row, number, options, source, tally)
+            for line, row in decompress.json_rows(group[0], tally):
+                yield from parse_row(row, line.place, options, source, tally)
 
 
 def cuts(file: RawFile, part_bytes: int) -> list[int]:
@@ -123,18 +126,20 @@ def kind_of(file: RawFile) -> str:
 # ---- rows
 
 
-def parse_row(row: dict[str, Any], number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:
+def parse_row(
+    row: dict[str, Any], place: dict[str, Any], options: Options, source: str, tally: Tally
+) -> Iterator[Document]:
     """One row -> its document, or a row in the ledger."""
     path, repo = row.get("path") or row.get("title"), row.get("repo_name")
     content = row["content"] if "content" in row else row.get("contents")
     if not isinstance(path, str) or not isinstance(repo, str) or not isinstance(content, str | None):
-        tally.quarantine("", Reason.MISSING_FIELD, row=number, wanted="repo_name, path, content")
+        tally.quarantine("", Reason.MISSING_FIELD, **place, wanted="repo_name, path, content")
         return
     doc_id, licenses = f"{source}/{repo}/{path}", names_in(row.get("license"))
     if reason := why_unwanted(path, licenses, options):
-        tally.drop(doc_id, reason, row=number, license=", ".join(licenses))
+        tally.drop(doc_id, reason, **place, license=", ".join(licenses))
     elif row.get("binary") is True or "\0" in (content or ""):
-        tally.drop(doc_id, Reason.BINARY_FILE, row=number)
+        tally.drop(doc_id, Reason.BINARY_FILE, **place)
     else:
         size = integer(row.get("size"))
         columns = {
@@ -310,5 +315,12 @@ def measure(text: str) -> dict[str, Any]:
         "line_count": len(lengths),
         "max_line_length": max(lengths),
         "avg_line_length": sum(lengths) / len(lengths),
-        "alnum_prop": sum(map(str.isalnum, text)) / len(text),
+        "alnum_prop": alnum_chars(text) / len(text),
     }
+
+
+def alnum_chars(text: str) -> int:
+    """How many characters are letters or digits; only those beyond ASCII are looked at one by one."""
+    data = text.encode()
+    others = data.translate(None, ASCII).decode()
+    return len(data) - len(data.translate(None, ASCII_ALNUM)) + sum(map(str.isalnum, others))

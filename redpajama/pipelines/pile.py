@@ -71,25 +71,24 @@ def check_slices(slices: Sequence[str], allow_withdrawn: bool) -> str | None:
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """Rows of the release -> one document each."""
     for file in files:
-        for number, row, line in decompress.json_rows(file, tally):
+        for line, row in decompress.json_rows(file, tally):
             meta = row.get("meta")
             text, name = row.get("text"), meta.get("pile_set_name") if isinstance(meta, dict) else None
-            if isinstance(text, str) and isinstance(name, str):
-                yield from to_document(text, name, number, options, source, tally)
+            if not isinstance(text, str) or not isinstance(name, str):
+                tally.quarantine("", Reason.MISSING_FIELD, line.data, **line.place, wanted="text, meta.pile_set_name")
+                continue
+            doc_id = f"{source}/{slug(name)}/{content_key(text)}"
+            if reason := why_unwanted(text, name, options):
+                tally.drop(doc_id, reason, line=line.number, pile_set_name=name)
             else:
-                tally.quarantine("", Reason.MISSING_FIELD, line, line=number, wanted="text, meta.pile_set_name")
+                yield Document(doc_id, text, {"pile_set_name": name, "source": "pile"})
 
 
-def to_document(text: str, name: str, number: int, options: Options, source: str, tally: Tally) -> Iterator[Document]:
-    """A row's text and slice -> its document, or a row in the ledger."""
-    doc_id = f"{source}/{slug(name)}/{content_key(text)}"
+def why_unwanted(text: str, name: str, options: Options) -> Reason | None:
+    """Why a row's text makes no document; None if it does."""
     if name not in options.slices:
-        reason = Reason.WITHDRAWN if name in WITHDRAWN else Reason.NOT_SELECTED
-        tally.drop(doc_id, reason, line=number, pile_set_name=name)
-    elif not text.strip():
-        tally.drop(doc_id, Reason.EMPTY_TEXT, line=number)
-    else:
-        yield Document(doc_id, text, {"pile_set_name": name, "source": "pile"})
+        return Reason.WITHDRAWN if name in WITHDRAWN else Reason.NOT_SELECTED
+    return Reason.EMPTY_TEXT if not text or text.isspace() else None
 
 
 @lru_cache(maxsize=64)

@@ -237,14 +237,14 @@ def parse_row(row: bytes, offset: int, site: str, source: str, tally: Tally) -> 
         tally.drop(doc_id, Reason.NOT_A_POST, post_type=element.get("PostTypeId"), offset=offset)
         return
     try:
-        yield to_post(element.attrib, doc_id, site, offset)
+        yield to_post(dict(element.attrib), doc_id, site, offset)
     except KeyError as error:
         tally.quarantine(doc_id, Reason.MISSING_FIELD, row, offset=offset, wanted=error.args[0])
     except ValueError as error:
         tally.quarantine(doc_id, Reason.INVALID_RECORD, row, offset=offset, error=str(error))
 
 
-def to_post(row: Any, doc_id: str, site: str, offset: int) -> Post:
+def to_post(row: dict[str, str], doc_id: str, site: str, offset: int) -> Post:
     """The attributes of a row -> its post. KeyError: a field is missing; ValueError: one cannot be read."""
     is_answer = row["PostTypeId"] == ANSWER
     number = as_int64(row["Id"])
@@ -276,7 +276,7 @@ def license_of(created: str) -> str:
     return next(name for day, name in LICENSES.items() if created >= day) if created else ""
 
 
-def author_of(row: Any, site: str) -> str:
+def author_of(row: dict[str, str], site: str) -> str:
     """The author's page, or only a name where the account is gone, or ""."""
     if owner := row.get("OwnerUserId"):
         return f"https://{site}/users/{owner}"
