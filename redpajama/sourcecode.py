@@ -4,6 +4,7 @@ Pure functions on strings. The suffixes are those of RedPajama-1T (github_run_fi
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -81,6 +82,7 @@ _DIRECTIVE = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)  # asked four times of each file
 def suffix_of(path: str) -> str:
     """The longest known suffix that `path` ends with (`.cpp`, `Dockerfile`), or ""."""
     return next((suffix for suffix in _LONGEST_FIRST if path.endswith(suffix)), "")

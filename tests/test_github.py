@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from balanced import damaged, read_balanced, tree_files
 from conftest import SHARED, needs_shared, raw_file, write_raw
+from hypothesis import given
+from hypothesis import strategies as st
 from packing import pack_bigquery_rows, pack_tar
 
 from redpajama.licenses import identify, is_license_name
@@ -463,3 +465,8 @@ def test_random_damage_of_rows_never_stops_the_reader(tmp_path):
         read_bytes(tmp_path, broken, "github_0.json.gz")
     for broken in damaged(gzip.decompress(data), 15):
         read_bytes(tmp_path, broken)
+
+
+@given(st.text() | st.text("aZ09 _\n²٣é字"))
+def test_letters_and_digits_are_counted_as_python_does(text):
+    assert github.alnum_chars(text) == sum(map(str.isalnum, text))

@@ -29,7 +29,7 @@ from redpajama.report.funnel import read_build
 from redpajama.report.verify import holes, verify
 from redpajama.report.why import why
 
-POSITIONS = {"offset", "end", "line", "from", "file", "note", "error", "decoded"}  # of evidence: they count from another place
+POSITIONS = {"offset", "end", "line", "from", "file", "note", "error"}  # of evidence: they count from another place
 
 
 def ranges_of(file: RawFile, cuts: list[int]) -> list[RawFile]:
@@ -43,7 +43,8 @@ def outcome(module, files, **options) -> tuple[list, Counter, int]:
         found, tally = read_balanced(module, [file], **options)
         documents += found
         for row in tally.rows:
-            if "end" in row.evidence and "decoded" not in row.evidence and not row.doc_id:  # bytes that could not be read, by their place in the file
+            is_raw = "end" in row.evidence and "decoded" not in row.evidence
+            if is_raw and not row.doc_id:  # bytes that could not be read, by their place in the file
                 ranges.append((row.evidence["offset"], row.evidence["end"], row.reason))
             else:
                 shown = {key: value for key, value in row.evidence.items() if key not in POSITIONS}

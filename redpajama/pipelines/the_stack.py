@@ -251,13 +251,13 @@ def parse_row(row: dict[str, Any], number: int, choice: Choice, source: str, tal
     is_starcoder = "hexsha" not in row
     if is_starcoder and not choice.keep_prefix:
         text = PREFIX.sub("", text, count=1) if PREFIX.match(text) else text
-    if optout := find_optout(row, choice.optouts):
+    if choice.optouts and (optout := find_optout(row, choice.optouts)):
         tally.drop(doc_id, Reason.NOT_SELECTED, row=number, optout=optout)
     elif choice.languages and language_key(row.get("lang")) not in choice.languages:
         tally.drop(doc_id, Reason.NOT_SELECTED, row=number, lang=row.get("lang"))
     elif not is_starcoder and not (licenses and choice.licenses.issuperset(map(fold, licenses))):
         tally.drop(doc_id, Reason.LICENSE_NOT_ALLOWED, row=number, license=", ".join(licenses))
-    elif not text.strip():
+    elif not text or text.isspace():
         tally.drop(doc_id, Reason.EMPTY_TEXT, row=number)
     elif choice.extensions and _extension(row) not in choice.extensions:
         tally.drop(doc_id, Reason.NOT_SELECTED, row=number, lang=row.get("lang"), ext=_extension(row)[1])
@@ -308,7 +308,7 @@ def licenses_in(value: Any) -> list[str]:
 
 def first_failure(text: str, row: dict[str, Any], choice: Choice) -> tuple[str, float, float] | None:
     """(rule, value, threshold) of the first rule for its language that a text fails."""
-    limits = choice.extensions.get(_extension(row))
+    limits = choice.extensions.get(_extension(row)) if choice.extensions else None
     measured = measure(text, language_key(row.get("lang")), choice.filters, limits)
     return next((found for found in measured if _fails(*found)), None)
 
