@@ -35,7 +35,7 @@ from balanced import read_balanced
 from conftest import SHARED, needs_shared, write_raw
 
 from redpajama.pipelines import arxiv, books, c4, common_crawl, github, pile, stackexchange, the_stack, wikipedia
-from redpajama.records import Document, LedgerRow, Tally
+from redpajama.records import MAX_QUARANTINE_BYTES, Document, LedgerRow, Tally
 
 CASES = 200
 FEW_CASES = 24
@@ -141,11 +141,14 @@ def touches(row: LedgerRow, harm: Damage, sample: Sample) -> bool:
     """Whether a row's place lies at the damage: a range of the raw file, or where a record of it begins."""
     begin, end = row.evidence.get("offset"), row.evidence.get("end")
     if begin is None:
-        return "line" in row.evidence or "row" in row.evidence
+        return "row" in row.evidence
     if sample.is_absolute and harm.size != harm.end - harm.start:
         return end >= harm.start
     if sample.units is not None and "codec" not in row.evidence:
+        assert "line" not in row.evidence or row.evidence["decoded"]
         return True  # a place in the decoded stream
+    if "line" in row.evidence and row.raw:  # of JSON: the bytes themselves stand there
+        assert harm.data[begin:end] == row.raw or end - begin > len(row.raw) == MAX_QUARANTINE_BYTES
     if sample.is_stream:  # where in a member a checksum fails cannot be told
         return end == len(harm.data)
     moved = harm.end - harm.start  # what follows a cut stands so much earlier

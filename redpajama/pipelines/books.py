@@ -53,6 +53,7 @@ _END = re.compile(r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.IGNORECAS
 _SMALL_PRINT_START = re.compile(r"START\*+THE SMALL PRINT!")
 _SMALL_PRINT_END = re.compile(r"^\*END[* ]+THE SMALL PRINT![^\n]*\n?", re.MULTILINE)
 _FOOT_LINE = re.compile(r"^[ \t*]*End of (?:the |this )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
+_SPACE = re.compile(r"\s*")
 _CREDITS = re.compile(  # paragraphs at the top of a text by those who made the file
     r"(?:\(?(?:Produced by|(?:Scanned|Transcribed|Proofed|Updated)(?: and \w+)? by|Additional editing by"
     r"|HTML version by|E-?text (?:prepared|produced|scanned)|Note: Project Gutenberg also has"
@@ -149,7 +150,7 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
         tally.drop(f"{source}/{key}", Reason.NO_BOOK_TEXT)
     elif book.cut:
         tally.quarantine(f"{source}/{key}", Reason.TRUNCATED, data[-4096:], **place, error="no END line")
-    elif "\0" in book.text:
+    elif b"\0" in data and "\0" in book.text:  # bytes are searched at memory speed
         tally.quarantine(f"{source}/{key}", Reason.DAMAGED, **place, error="zero bytes in the text")
     else:
         yield Document(f"{source}/{key}", book.text, {**meta, "encoding": encoding, "source": "books"})
@@ -189,39 +190,49 @@ def split_boilerplate(text: str) -> Book:
     """A Gutenberg file -> its text and its head; a text without markers (PG-19 has none) has no head.
 
     The text stands between the START and END lines (since about 2002), or after «*END*THE SMALL PRINT!» (before).
+    Books are long: places are worked out in the whole file, and what is kept is copied once.
     """
     start = _START.search(text) or _SMALL_PRINT_END.search(text, 0, len(text) // 2)
     if start is None:
-        return Book(strip_credits(text, _foot(text)), "")
-    body = text[start.end() :]
-    ends = list(_line_starts(_END, body, " \t")) or list(_line_starts(_SMALL_PRINT_START, body, "*"))
-    body = body[: ends[-1] if ends else len(body)].rstrip()
-    foot = _foot(body)
-    return Book(strip_credits(body, foot), text[: start.end()], cut=not ends and foot == len(body))
+        return Book(strip_credits(text, 0, _foot(text, 0, len(text))), "")
+    begin = start.end()
+    ends = [*_line_starts(_END, text, begin, " \t")] or [*_line_starts(_SMALL_PRINT_START, text, begin, "*")]
+    end = _without_space(text, begin, ends[-1] if ends else len(text))
+    foot = _foot(text, begin, end)
+    return Book(strip_credits(text, begin, foot), text[:begin], cut=not ends and foot == end)
 
 
-def _line_starts(pattern: re.Pattern[str], text: str, before: str) -> Iterator[int]:
-    """Where lines begin in which only characters of `before` stand ahead of the pattern.
+def _line_starts(pattern: re.Pattern[str], text: str, begin: int, before: str) -> Iterator[int]:
+    """Where lines from `begin` on start in which only characters of `before` stand ahead of the pattern.
 
     An anchored pattern would try every line; one that begins with a literal is searched for at memory speed.
     """
-    for found in pattern.finditer(text):
-        begin = text.rfind("\n", max(0, found.start() - MAX_INDENT_CHARS), found.start()) + 1
-        if (begin or found.start() <= MAX_INDENT_CHARS) and not text[begin : found.start()].strip(before):
-            yield begin
+    for found in pattern.finditer(text, begin):
+        least = max(begin, found.start() - MAX_INDENT_CHARS)
+        line = text.rfind("\n", least, found.start()) + 1 or least
+        if (line > least or line == begin) and not text[line : found.start()].strip(before):
+            yield line
 
 
-def _foot(text: str) -> int:
-    """Where the line «End of the Project Gutenberg EBook of …» begins; the text's end where there is none."""
-    foot = _FOOT_LINE.search(text, max(0, len(text) - FOOT_CHARS))
-    return foot.start() if foot else len(text)
+def _foot(text: str, begin: int, end: int) -> int:
+    """Where the line «End of the Project Gutenberg EBook of …» begins; `end` where there is none."""
+    foot = _FOOT_LINE.search(text, max(begin, end - FOOT_CHARS), end)
+    return foot.start() if foot else end
 
 
-def strip_credits(text: str, end: int) -> str:
-    """The text up to `end`, without the paragraphs at its top that name the file's makers."""
-    text = text[:end].strip()
-    credits = _CREDITS.match(text)
-    return text[credits.end() :].strip() if credits else text
+def strip_credits(text: str, begin: int, end: int) -> str:
+    """What stands from `begin` to `end`, without the paragraphs at its top that name the file's makers."""
+    end = _without_space(text, begin, end)
+    begin = _SPACE.match(text, begin, end).end()  # type: ignore[union-attr]
+    credits = _CREDITS.match(text, begin, end)
+    return text[credits.end() : end].strip() if credits else text[begin:end]
+
+
+def _without_space(text: str, begin: int, end: int) -> int:
+    """Where the white space before `end` begins."""
+    while end > begin and text[end - 1].isspace():
+        end -= 1
+    return end
 
 
 # ---- keys and metadata
