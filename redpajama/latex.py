@@ -352,4 +352,5 @@ def _abstract(text: str) -> str:
 
 def tidy(text: str) -> str:
     """No space at line ends, at most one blank line in a row, none at the ends."""
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+(?=\n|$)", "", text)).strip()
+    lines = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", lines).strip()
