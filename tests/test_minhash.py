@@ -20,7 +20,8 @@ from pydantic import ValidationError
 
 from redpajama import kernels
 from redpajama.dedup import minhash, ngrams
-from redpajama.dedup.minhash import PRESETS, MinHashParams, curve, doubtful
+from redpajama.dedup.minhash import PRESETS, MinHashParams, curve
+from redpajama.dedup.walk import doubtful
 
 MASK = (1 << 64) - 1
 SIGNS = ["", " ", "\n", "\x00", "\u0301", "\U000e0100", "😀", "don't", "don’t", "_x_1", "a b c d e", "٣7½"]

@@ -6,7 +6,6 @@ are candidates: with probability 1 - (1 - J^rows)^bands.
 """
 
 from functools import cache
-from math import exp, lgamma, log, log1p
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -163,29 +162,6 @@ def parse(near: dict[str, Any] | str) -> MinHashParams:
 def curve(bands: int, rows: int, similarity: float) -> float:
     """The probability that two texts of this Jaccard similarity become candidates: 1 - (1 - J^rows)^bands."""
     return 1 - (1 - similarity**rows) ** bands
-
-
-@cache
-def doubtful(values: int, threshold: float) -> tuple[int, int]:
-    """The numbers of equal ones among so many values (low, high), exclusive, between which an estimate decides nothing.
-
-    At `low` or fewer a pair at the threshold would agree so little with a probability of at most MAX_DOUBT; at `high`
-    or more it would agree so much. So a pair that is called similar is below the threshold by chance once in a million.
-    """
-    chances = [_binomial(values, equal, threshold) for equal in range(values + 1)]
-    at_most = np.cumsum(chances)
-    at_least = np.cumsum(chances[::-1])[::-1]
-    low = int(np.sum(at_most <= MAX_DOUBT)) - 1
-    high = values + 1 - int(np.sum(at_least <= MAX_DOUBT))
-    return low, high
-
-
-def _binomial(values: int, equal: int, chance: float) -> float:
-    """The probability of so many of so many, by logarithms: the coefficients themselves overflow."""
-    if chance == 1:
-        return float(equal == values)
-    ways = lgamma(values + 1) - lgamma(equal + 1) - lgamma(values - equal + 1)
-    return exp(ways + equal * log(chance) + (values - equal) * log1p(-chance))
 
 
 @cache

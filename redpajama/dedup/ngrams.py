@@ -274,18 +274,8 @@ def _band_keys(signatures, bands, rows, keys):
 
 
 @compiled
-def _equal_counts(signature, others, counts):
-    """How many values of a signature equal those of each other one: int32[n]."""
-    for other in range(len(counts)):
-        equal = np.int32(0)
-        for number in range(len(signature)):
-            equal += np.int32(signature[number] == others[other, number])
-        counts[other] = equal
-
-
-@compiled
-def _overlap(one, other, end):
-    """Sorted distinct hashes of two texts: (how many of the `end` smallest of their union both hold, how many seen)."""
+def overlap(one, other, end):
+    """Of two sorted arrays of distinct n-grams: (how many both hold, how many there are), among the `end` smallest."""
     first, second, seen, shared = 0, 0, 0, 0
     while seen < end and first < len(one) and second < len(other):
         if one[first] == other[second]:
@@ -346,18 +336,6 @@ def band_keys(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
     keys = np.empty((len(signatures), bands), np.uint64)
     _band_keys(signatures, bands, rows, keys)
     return keys
-
-
-def equal_counts(signature: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """uint32[permutations] beside uint32[n, permutations] -> int32[n]: how many values are equal."""
-    counts = np.empty(len(others), np.int32)
-    _equal_counts(signature, others, counts)
-    return counts
-
-
-def overlap(one: np.ndarray, other: np.ndarray, end: int = 1 << 62) -> tuple[int, int]:
-    """Of two sorted arrays of distinct n-grams: (how many both hold, how many there are), among the `end` smallest."""
-    return _overlap(one, other, end)
 
 
 def jaccard(one: np.ndarray, other: np.ndarray, end: int = 1 << 62) -> float:
