@@ -126,6 +126,7 @@ class Regroup:
     reduce: Callable[[Build, Part, pa.Table, Outputs], Result]
     check: Callable[[Build, str, StageRecord], None] = no_further_check
     scratch: bool = False  # as for a step
+    hashes: bool = False  # the rows are hashes for the most part, which do not repeat and do not compress
 
     @property
     def split_stage(self) -> str:
@@ -139,7 +140,7 @@ class Regroup:
         ]
 
     def _write_partitions(self, build: Build, part: Part, outputs: Outputs) -> Result:
-        rows = write_partitions(outputs.file(".parquet"), self.schema, self.split(build, part))
+        rows = write_partitions(outputs.file(".parquet"), self.schema, self.split(build, part), self.hashes)
         return [part.reads], {"read": rows, "kept": rows}
 
     def _reduce_files(self, build: Build, part: Part, outputs: Outputs) -> Result:
@@ -148,12 +149,15 @@ class Regroup:
         return self.reduce(build, part, pa.concat_tables(tables), outputs)
 
 
-def write_partitions(path: Path, schema: pa.Schema, pieces: Iterable[tuple[int, pa.Table]]) -> int:
+def write_partitions(
+    path: Path, schema: pa.Schema, pieces: Iterable[tuple[int, pa.Table]], hashes: bool = False
+) -> int:
     """One file; each row group belongs to one partition, the file's metadata says to which. Returns its rows."""
+    packing = {"compression": "lz4", "use_dictionary": False} if hashes else {"compression": "zstd"}
     groups: list[int] = []
     rows = 0
     held: dict[int, list[pa.Table]] = defaultdict(list)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, **packing) as writer:
 
         def spill() -> None:
             for partition in sorted(held):

@@ -34,7 +34,7 @@ from redpajama.records import Reason
 from redpajama.stages import Build, Regroup, Result, fingerprint, partitioned, versions
 from redpajama.verdicts import VERDICT_SCHEMA, write_verdicts
 
-VERSION = 1
+VERSION = 2
 REDUCE_BYTES = 256 << 20  # of signatures, sketches and n-grams in a reducer
 ROW_BYTES = 250  # of a row's other columns
 VERDICT_ROWS = 1 << 16  # made at once
@@ -135,7 +135,7 @@ class Group:
             pa.array(np.full(count, self.build.manifest.dedup_order.index(self.source)), pa.int32()),
             policy.preferences(params, sizes, self._read(columns) if columns else None),
             self.signed.column("doc_id"),
-            pa.array([self.documents.id] * count, pa.string()),
+            pa.repeat(pa.scalar(self.documents.id), count),
             self.clustered.column("node"),
             self.signed.column("bytes"),
             pa.array(np.minimum(self.signed.column("ngrams").to_numpy(), limits)),
@@ -151,10 +151,13 @@ class Group:
 
     def _sketches(self) -> tuple[pa.Array, pa.Array]:
         """Sketches as they travel, and whether they hold all n-grams: a cluster of 200,000 has room for fewer."""
-        ends = np.minimum(minhash.SKETCH, CLUSTER_NGRAMS // self.clustered.column("size").to_numpy())
-        pairs = list(zip(self.signed.column("sketch").to_pylist(), (8 * ends).tolist(), strict=True))
-        whole = [len(value) < 8 * minhash.SKETCH and len(value) <= end for value, end in pairs]
-        return pa.array([value[:end] for value, end in pairs], pa.large_binary()), pa.array(whole, pa.bool_())
+        sketches = self.signed.column("sketch")
+        sizes = pc.binary_length(sketches).to_numpy()
+        ends = 8 * np.minimum(minhash.SKETCH, CLUSTER_NGRAMS // self.clustered.column("size").to_numpy())
+        if (sizes > ends).any():
+            values = zip(sketches.to_pylist(), ends.tolist(), strict=True)
+            sketches = pa.array([value[:end] for value, end in values], pa.large_binary())
+        return sketches, pa.array((sizes < 8 * minhash.SKETCH) & (sizes <= ends))
 
     def _ngrams(self, wanted: np.ndarray, limits: np.ndarray) -> tuple[pa.Array, pa.Array]:
         """The n-grams of the documents that are wanted, and whether they are all; null for others."""
@@ -329,5 +332,5 @@ def _as_json(keep: str, rule: str, source: str, other: str, other_part: str, mea
     return canonical_json(evidence).decode()
 
 
-DOUBTS = Regroup("doubts", ROWS, plan_doubt_split, split_sketches, plan_doubts, doubt)
-NEAR = Regroup("near", ROWS, plan_members, split_members, plan_near, reduce, guard.check_wipe_out)
+DOUBTS = Regroup("doubts", ROWS, plan_doubt_split, split_sketches, plan_doubts, doubt, hashes=True)
+NEAR = Regroup("near", ROWS, plan_members, split_members, plan_near, reduce, guard.check_wipe_out, hashes=True)
