@@ -167,7 +167,7 @@ def time_whole(pages: list[str], rounds: int) -> tuple[float, int]:
     best, removed = float("inf"), 0
     for number in range(rounds + 1):
         with tempfile.TemporaryDirectory() as root:
-            build = Build(Job(manifest("union-find"), root, "run"), {})
+            build = Build(Job(manifest("union-find", {}), root, "run"), {})
             build.records["documents"] = write_pages(build, pages if number else pages[:20])
             started = spent()
             for step in near_steps(build.manifest):

@@ -201,8 +201,9 @@ def partitioned(table: pa.Table, numbers: np.ndarray, count: int) -> Iterator[tu
     order = np.argsort(numbers, kind="stable")
     sizes = np.bincount(numbers, minlength=count)
     starts = np.cumsum(sizes) - sizes
+    dealt = table.take(pa.array(order))
     for partition in np.flatnonzero(sizes):  # a batch meets few of many partitions
-        yield int(partition), table.take(pa.array(order[starts[partition] :][: sizes[partition]]))
+        yield int(partition), dealt.slice(starts[partition], sizes[partition])
 
 
 def versions(*libraries: str) -> dict[str, str]:

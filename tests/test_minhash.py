@@ -118,7 +118,7 @@ def test_ngrams_of_any_texts_are_those_of_plain_python(texts, unit, size):
 @given(st.lists(TEXTS, min_size=1, max_size=5), UNITS, st.integers(1, 7), st.data())
 def test_signatures_of_any_texts_are_those_of_plain_python_however_they_are_sliced(texts, unit, size, data):
     params = MinHashParams(unit=unit, ngram=size, bands=3, rows=2)
-    factors, addends = (values.tolist() for values in minhash._functions(6))
+    factors, addends = (values.tolist() for values in minhash.functions(6))
     start = data.draw(st.integers(0, len(texts) - 1))
     signed, counts = minhash.signatures(arrow(texts).slice(start), params)
     for text, signature, count in zip(texts[start:], signed.tolist(), counts.tolist(), strict=True):
@@ -282,7 +282,7 @@ def test_thousands_of_permutations_do_not_overflow():
 def test_a_sketch_holds_the_smallest_distinct_ngrams_of_any_text(texts, unit, size, end, folded):
     """However often they are repeated: texts of many n-grams force the sketch to be cut on the way."""
     texts = [*texts, " ".join(f"{unit} {number % 300}" for number in range(700)), "word " * 900]
-    signed = ngrams.sign(arrow(texts), unit, size, *minhash._functions(2), end, folded)
+    signed = ngrams.sign(arrow(texts), unit, size, *minhash.functions(2), end, folded)
     everything = ngrams.distinct_ngrams(arrow(texts), unit, size, folded)
     assert [each.tolist() for each in signed[2]] == [each[:end].tolist() for each in everything]
 

@@ -165,7 +165,7 @@ def curve(bands: int, rows: int, similarity: float) -> float:
 
 
 @cache
-def _functions(permutations: int) -> tuple[np.ndarray, np.ndarray]:
+def functions(permutations: int) -> tuple[np.ndarray, np.ndarray]:
     """Factors (odd) and addends of x -> a * x + b mod 2**32: fixed for ever, the first n are those of any more."""
     drawn = [draw(0, "minhash", number) for number in range(permutations)]
     factors = np.array([value >> 32 | 1 for value in drawn], np.uint32)
@@ -192,7 +192,7 @@ def sign(
     from redpajama.dedup import ngrams
 
     unit, ngram, folded = params.ngrams_of(kind)
-    return ngrams.sign(texts, unit, ngram, *_functions(params.permutations), sketch, folded)
+    return ngrams.sign(texts, unit, ngram, *functions(params.permutations), sketch, folded)
 
 
 def band_keys(signed: np.ndarray, params: MinHashParams) -> np.ndarray:
