@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 import pyarrow as pa
-
 import walk_reference
 from walk_reference import Grams, Members
 

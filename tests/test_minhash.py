@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import pairwise
 from math import comb
+from string import punctuation
 
 import datasketch
 import numpy as np
@@ -255,6 +256,21 @@ def test_permutations_are_bands_times_rows_unless_more_are_given():
     assert PRESETS["slimpajama"].permutations == 128
 
 
+def test_slimpajamas_13_grams_are_of_characters_and_redpajama_v2s_of_words():
+    """SlimPajama: nltk's ngrams over the string itself, lower-case, without punctuation, white space made one space
+    (cerebras/modelzoo, slimpajama/dedup/to_hash.py); RedPajama-V2: over words (togethercomputer/RedPajama-Data)."""
+    text = "The  quick, brown Fox:\njumps over the lazy dog; nobody saw it but 3 old men!"
+    string = " ".join("".join(each for each in text.lower() if each not in punctuation).split())
+    slim = PRESETS["slimpajama"]
+    assert (slim.ngram, slim.threshold, slim.bands, slim.rows) == (13, 0.8, 9, 13)
+    [grams] = ngrams.distinct_ngrams(pa.array([text], pa.large_string()), *slim.ngrams_of("prose"))
+    assert len(grams) == len({string[start : start + 13] for start in range(len(string) - 12)})
+    for similarity in ("0.7", "0.8", "0.9", "1.0"):
+        params = PRESETS[f"redpajama-v2-{similarity}"]
+        assert params.ngrams_of("prose") == ("word", 13, False)
+        assert (params.threshold, params.permutations) == (float(similarity), 128)
+
+
 # ---- what is found
 
 
@@ -319,6 +335,9 @@ def test_planted_copies_are_candidates_as_often_as_the_curve_says(planted, name)
     for shared, *texts in planted:
         ngrams_each, ngrams_shared = WORDS - params.ngram + 1, shared - params.ngram + 1
         similarity = ngrams_shared / (2 * ngrams_each - ngrams_shared)
+        if params.unit == "char":  # its n-grams reach from word to word
+            grams = [ngrams.distinct_ngrams(each[:300], *params.ngrams_of("prose")) for each in texts]
+            similarity = np.mean([ngrams.jaccard(*pair) for pair in zip(*grams, strict=True)])
         ones, others = (minhash.band_keys(minhash.signatures(each, params)[0], params) for each in texts)
         found = (ones == others).any(axis=1).mean()
         assert abs(found - curve(params.bands, params.rows, similarity)) < 0.02, (similarity, found)

@@ -126,12 +126,13 @@ def _preset(ngram: int, bands: int, rows: int, threshold: float, **others: Any) 
     return MinHashParams(ngram=ngram, bands=bands, rows=rows, threshold=threshold, **others)
 
 
-# slimpajama: cerebras/modelzoo slimpajama/dedup (13-grams of words, 0.8, datasketch's optimum for 128 permutations).
+# slimpajama: cerebras/modelzoo slimpajama/dedup/to_hash.py (n-grams over a string, lower-case and without punctuation:
+#   13 characters, though often read as words; 0.8, datasketch's optimum for 128 permutations; it verifies nothing).
 # redpajama-v2: togethercomputer/RedPajama-Data, README of v2 (13-grams of words, four similarities, 128 permutations).
 # fineweb: arXiv 2406.17557 (5-grams of words, 14 x 8, aimed at 75 % similarity; it verifies nothing, we do).
 # stack: arXiv 2211.15533 and bigcode-project/bigcode-dataset near_deduplication (5-grams of tokens, 256, 0.7).
 PRESETS = {
-    "slimpajama": _preset(13, 9, 13, 0.8, permutations=128),
+    "slimpajama": _preset(13, 9, 13, 0.8, unit="char", permutations=128),
     "redpajama-v2-0.7": _preset(13, 14, 9, 0.7, permutations=128),
     "redpajama-v2-0.8": _preset(13, 9, 13, 0.8, permutations=128),
     "redpajama-v2-0.9": _preset(13, 5, 25, 0.9, permutations=128),

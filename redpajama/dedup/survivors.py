@@ -192,9 +192,7 @@ def _in_order(rows: pa.Table) -> tuple[pa.Table, walk.Members]:
     whole = (narrow.column(name).to_numpy() for name in ("sketch_is_whole", "ngrams_are_whole"))
     clusters, ranks = (narrow.column(name).to_numpy() for name in ("cluster", "rank"))
     bounds = np.append(np.flatnonzero(np.append(True, clusters[1:] != clusters[:-1])[: len(clusters)]), len(clusters))
-    return narrow, walk.Members(
-        signatures, sketches, next(whole), ngrams, next(whole), ranks.astype(np.int64), bounds
-    )
+    return narrow, walk.Members(signatures, sketches, next(whole), ngrams, next(whole), ranks.astype(np.int64), bounds)
 
 
 # ---- doubts
@@ -302,7 +300,7 @@ def _verdicts(build: Build, lost: pa.Table, others: pa.Table, outcome: walk.Outc
 
 
 def _evidence(build: Build, lost: pa.Table, others: pa.Table, outcome: walk.Outcome, block: slice) -> list[str]:
-    """One block's evidence: as Python objects, all of them would take more than the rows. Copies of one share theirs."""
+    """One block: as Python objects, all evidence would take more than the rows. Copies of one document share theirs."""
     params, made = parameters(build), cache(_as_json)
     rules = {source.name: params.rule(policy.kind_of(source)) for source in build.manifest.source}
     sources = [doc_id.partition("/")[0] for doc_id in lost.column("doc_id").to_pylist()]
