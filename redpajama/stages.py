@@ -145,8 +145,10 @@ class Regroup:
 
     def _reduce_files(self, build: Build, part: Part, outputs: Outputs) -> Result:
         files = [record.file(".parquet") for record in build.parts(self.split_stage)]
-        tables = read_partition(build.store, files, self.schema, part.spec["partition"])
-        return self.reduce(build, part, pa.concat_tables(tables), outputs)
+        number = part.spec["partition"]  # the rows get no name here: `reduce` may let go of them
+        return self.reduce(
+            build, part, pa.concat_tables(read_partition(build.store, files, self.schema, number)), outputs
+        )
 
 
 def write_partitions(

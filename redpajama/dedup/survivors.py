@@ -39,6 +39,7 @@ REDUCE_BYTES = 256 << 20  # of signatures, sketches and n-grams in a reducer
 ROW_BYTES = 250  # of a row's other columns
 VERDICT_ROWS = 1 << 16  # made at once
 WIDE = ["signature", "sketch", "ngrams"]
+NAMED = ["part", "doc_id", "bytes"]  # what a verdict says of a document
 
 ROWS = pa.schema(
     [
@@ -269,7 +270,8 @@ def reduce(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> Result
     """All documents of some clusters -> a verdict for each that goes."""
     params, (rows, members) = parameters(build), _in_order(rows)
     outcome = walk.walk(members, params, policy.comparable(build.manifest, params))
-    lost, others = (rows.take(pa.array(each)) for each in (outcome.rows, outcome.others))
+    del members  # what is wide makes room for the verdicts
+    lost, others = (rows.select(NAMED).take(pa.array(each)) for each in (outcome.rows, outcome.others))
     write_verdicts(outputs.file(".parquet"), _verdicts(build, lost, others, outcome))
     dropped = {Reason.NEAR_DUPLICATE: len(outcome.rows)} if len(outcome.rows) else {}
     sizes = np.bincount(outcome.measures, minlength=len(walk.MEASURES)).tolist()

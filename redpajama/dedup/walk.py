@@ -21,7 +21,8 @@ from numba.extending import intrinsic
 
 from redpajama.columns import Blobs
 from redpajama.dedup.minhash import MAX_DOUBT, SKETCH, MinHashParams
-from redpajama.dedup.ngrams import compiled, overlap
+from redpajama.dedup.ngrams import overlap
+from redpajama.kernels import compiled
 
 MAX_KEPT = 10_000  # kept documents of a cluster that a later one is compared with, by signature
 MAX_CHECKED = 1_000  # of these, at most so many by their n-grams or sketches, the likeliest first
