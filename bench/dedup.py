@@ -5,9 +5,9 @@
 Pages: the Markdown and text files of a tar archive, by default PowerShell-Docs (the same page in several versions) from
 ../shared/data/neardup. Parameters: word 5-grams, 14 x 8 = 112 permutations (the default).
 
-Signatures: ours for each unit (and with the sketch that the stage makes beside them), rensa and datasketch. Peers are given n-grams made with a regular expression, as their
-users make them, and, to be fair to their own part of the work, are timed a second time without that. Each takes its
-best round; ours is warm (compiled).
+Signatures: ours for each unit (and with the sketch that the stage makes beside them), rensa and datasketch. Peers are
+given n-grams made with a regular expression, as their users make them, and, to be fair to their own part of the work,
+are timed a second time without that. Each takes its best round; ours is warm (compiled).
 
 Whole: from documents on disk to what is removed. Ours: the stages `signatures` to `near`, which measure every removal;
 datatrove: its four MinHash stages, which write the kept documents and measure nothing; text-dedup: `minhash`, likewise.
