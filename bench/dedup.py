@@ -5,9 +5,9 @@
 Pages: the Markdown and text files of a tar archive, by default PowerShell-Docs (the same page in several versions) from
 ../shared/data/neardup. Parameters: word 5-grams, 14 x 8 = 112 permutations (the default).
 
-Signatures: ours for each unit, rensa and datasketch. Peers are given n-grams made with a regular expression, as their
-users make them, and, to be fair to their own part of the work, are timed a second time without that. Each takes its
-best round; ours is warm (compiled).
+Signatures: ours for each unit (and with the sketch that the stage makes beside them), rensa and datasketch. Peers are
+given n-grams made with a regular expression, as their users make them, and, to be fair to their own part of the work,
+are timed a second time without that. Each takes its best round; ours is warm (compiled).
 
 Whole: from documents on disk to what is removed. Ours: the stages `signatures` to `near`, which measure every removal;
 datatrove: its four MinHash stages, which write the kept documents and measure nothing; text-dedup: `minhash`, likewise.
@@ -23,6 +23,7 @@ import argparse
 import gzip
 import json
 import os
+import resource
 import subprocess
 import sys
 import tarfile
@@ -124,7 +125,8 @@ print(spent() - started, file=sys.__stdout__)
 
 def spent() -> float:
     """CPU seconds of this process and the children that ended."""
-    return sum(os.times()[:4])
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def read_pages(archive: Path, limit: int) -> list[str]:
@@ -138,14 +140,14 @@ def read_pages(archive: Path, limit: int) -> list[str]:
     return pages
 
 
-def time_ours(pages: list[str], params: MinHashParams, rounds: int) -> float:
+def time_ours(pages: list[str], params: MinHashParams, rounds: int, sketch: int = 0) -> float:
     """Seconds of the best round, after one that compiles."""
     texts = pa.array(pages, pa.large_string())
-    minhash.band_keys(minhash.signatures(texts[:1], params)[0], params)
+    minhash.band_keys(minhash.sign(texts[:1], params, "prose", sketch)[0], params)
     best = float("inf")
     for _ in range(rounds):
         started = spent()
-        minhash.band_keys(minhash.signatures(texts, params)[0], params)
+        minhash.band_keys(minhash.sign(texts, params, "prose", sketch)[0], params)
         best = min(best, spent() - started)
     return best
 
@@ -167,7 +169,7 @@ def time_whole(pages: list[str], rounds: int) -> tuple[float, int]:
     best, removed = float("inf"), 0
     for number in range(rounds + 1):
         with tempfile.TemporaryDirectory() as root:
-            build = Build(Job(manifest("union-find"), root, "run"), {})
+            build = Build(Job(manifest("union-find", {}), root, "run"), {})
             build.records["documents"] = write_pages(build, pages if number else pages[:20])
             started = spent()
             for step in near_steps(build.manifest):
@@ -244,14 +246,16 @@ def compare_signatures(pages: list[str], megabytes: float, params: MinHashParams
     for unit in ("word", "char", "code"):
         speeds[unit] = megabytes / time_ours(pages, params.model_copy(update={"unit": unit}), rounds)
         sys.stdout.write(f"{f'ours, {unit} 5-grams':<22}{speeds[unit]:8.1f} MB/s\n")
+    with_sketch = megabytes / time_ours(pages, params, rounds, minhash.SKETCH)
+    sys.stdout.write(f"{'ours, words, sketch':<22}{with_sketch:8.1f} MB/s\n")
     peers = {}
     for name, (whole, alone) in time_peers(pages, params, rounds).items():
         peers[name] = megabytes / whole
         sys.stdout.write(f"{name:<22}{peers[name]:8.1f} MB/s; {megabytes / alone:.1f} with its n-grams given\n")
     best, slowest = max(peers.values()), min(speeds.values())
     sys.stdout.write(
-        f"RESULT dedup_signatures ours={speeds['word']:.1f} slowest_unit={slowest:.1f} peer={best:.1f} "
-        f"unit=MB/s per core ratio={speeds['word'] / best:.1f}\n"
+        f"RESULT dedup_signatures ours={speeds['word']:.1f} with_sketch={with_sketch:.1f} slowest_unit={slowest:.1f} "
+        f"peer={best:.1f} unit=MB/s per core ratio={speeds['word'] / best:.1f}\n"
     )
 
 

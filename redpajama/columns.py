@@ -1,8 +1,8 @@
 """Parquet in and out: fixed row groups on the way out, so that the same rows give the same bytes."""
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -107,38 +107,28 @@ def read_row_group(store: Store, key: str, group: int, columns: list[str]) -> pa
         return pq.ParquetFile(file).read_row_group(group, columns=columns, use_threads=False)
 
 
+@dataclass(frozen=True)
 class Blobs:
-    """The values of a `large_binary` column as numpy arrays, in an order of one's own; nothing is copied.
+    """Where the values of a `large_binary` column stand in memory, in an order of one's own; nothing is copied.
 
     Sorting a column copies it; where one group of rows may fill half the memory that is too much.
     """
 
-    def __init__(self, column: pa.ChunkedArray, dtype: type[np.generic], order: pa.Array) -> None:
-        self._dtype, self._order = dtype, order.to_numpy()
-        chunks = [chunk for chunk in column.chunks if len(chunk)]
-        self._starts = np.cumsum([0] + [len(chunk) for chunk in chunks]).tolist()
-        self._chunks = [
-            (np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset :], chunk.buffers()[2]) for chunk in chunks
-        ]
+    column: pa.ChunkedArray  # keeps the memory
+    places: np.ndarray  # int64[n] addresses
+    sizes: np.ndarray  # int64[n] bytes; -1: null
 
-    def between(self, start: int, end: int) -> "Blobs":
-        """The rows from `start` to `end`."""
-        part = object.__new__(Blobs)
-        part._dtype, part._starts, part._chunks = self._dtype, self._starts, self._chunks
-        part._order = self._order[start:end]
-        return part
+    @classmethod
+    def of(cls, column: pa.ChunkedArray, order: np.ndarray) -> "Blobs":
+        """The values at these places of a column (int64[n])."""
+        chunks = [_places_and_sizes(chunk) for chunk in column.chunks if len(chunk)]
+        places, sizes = (np.concatenate([np.zeros(0, np.int64), *(each[i] for each in chunks)]) for i in range(2))
+        return cls(column, places[order], sizes[order])
 
-    def __len__(self) -> int:
-        return len(self._order)
 
-    def __getitem__(self, row: int) -> np.ndarray:
-        place = int(self._order[row])
-        chunk = bisect_right(self._starts, place) - 1
-        places, data = self._chunks[chunk]
-        first, last = places[place - self._starts[chunk] :][:2].tolist()
-        width = np.dtype(self._dtype).itemsize
-        return (
-            np.frombuffer(data, self._dtype, (last - first) // width, first)
-            if last > first
-            else np.empty(0, self._dtype)
-        )
+def _places_and_sizes(array: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
+    _, offsets, data = array.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    sizes = np.diff(bounds)
+    sizes[array.is_null().to_numpy(zero_copy_only=False)] = -1
+    return bounds[:-1] + (data.address if data else 0), sizes

@@ -252,6 +252,9 @@ def _funnel_table(rows: list[SourceRow]) -> Table:
     table = _table("source", *counts, "why", "drawn", "tokens", "wanted", "got", left=(0, 7))
     for row in rows:
         why = _reasons(row.dropped + row.removed)
+        if row.cut_spans:
+            cut = f"{row.cut_spans:,} repeated spans cut ({row.cut_bytes:,} B)"
+            why.append(f"{', ' if why else ''}{cut}")
         table.add_row(
             row.source,
             f"{row.read:,}",

@@ -126,6 +126,7 @@ class Regroup:
     reduce: Callable[[Build, Part, pa.Table, Outputs], Result]
     check: Callable[[Build, str, StageRecord], None] = no_further_check
     scratch: bool = False  # as for a step
+    hashes: bool = False  # the rows are hashes for the most part, which do not repeat and do not compress
 
     @property
     def split_stage(self) -> str:
@@ -139,21 +140,26 @@ class Regroup:
         ]
 
     def _write_partitions(self, build: Build, part: Part, outputs: Outputs) -> Result:
-        rows = write_partitions(outputs.file(".parquet"), self.schema, self.split(build, part))
+        rows = write_partitions(outputs.file(".parquet"), self.schema, self.split(build, part), self.hashes)
         return [part.reads], {"read": rows, "kept": rows}
 
     def _reduce_files(self, build: Build, part: Part, outputs: Outputs) -> Result:
         files = [record.file(".parquet") for record in build.parts(self.split_stage)]
-        tables = read_partition(build.store, files, self.schema, part.spec["partition"])
-        return self.reduce(build, part, pa.concat_tables(tables), outputs)
+        number = part.spec["partition"]  # the rows get no name here: `reduce` may let go of them
+        return self.reduce(
+            build, part, pa.concat_tables(read_partition(build.store, files, self.schema, number)), outputs
+        )
 
 
-def write_partitions(path: Path, schema: pa.Schema, pieces: Iterable[tuple[int, pa.Table]]) -> int:
+def write_partitions(
+    path: Path, schema: pa.Schema, pieces: Iterable[tuple[int, pa.Table]], hashes: bool = False
+) -> int:
     """One file; each row group belongs to one partition, the file's metadata says to which. Returns its rows."""
+    packing = {"compression": "lz4", "use_dictionary": False} if hashes else {"compression": "zstd"}
     groups: list[int] = []
     rows = 0
     held: dict[int, list[pa.Table]] = defaultdict(list)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, **packing) as writer:
 
         def spill() -> None:
             for partition in sorted(held):
@@ -197,8 +203,9 @@ def partitioned(table: pa.Table, numbers: np.ndarray, count: int) -> Iterator[tu
     order = np.argsort(numbers, kind="stable")
     sizes = np.bincount(numbers, minlength=count)
     starts = np.cumsum(sizes) - sizes
+    dealt = table.take(pa.array(order))
     for partition in np.flatnonzero(sizes):  # a batch meets few of many partitions
-        yield int(partition), table.take(pa.array(order[starts[partition] :][: sizes[partition]]))
+        yield int(partition), dealt.slice(starts[partition], sizes[partition])
 
 
 def versions(*libraries: str) -> dict[str, str]:

@@ -6,11 +6,12 @@ import random
 
 import numpy as np
 import pyarrow as pa
+import walk_reference
+from walk_reference import Grams, Members
 
-from redpajama.columns import read_table
-from redpajama.dedup import minhash, ngrams
+from redpajama.columns import Blobs, read_table
+from redpajama.dedup import minhash, ngrams, walk
 from redpajama.dedup.minhash import MinHashParams
-from redpajama.dedup.walk import Grams, Members
 
 DEFAULT = MinHashParams()
 ALL = np.ones((9, 9), bool)  # every source with every one
@@ -80,6 +81,41 @@ def members(texts, params=DEFAULT, with_ngrams=True, sketch=minhash.SKETCH, sour
     sketches = [Grams(each[:sketch], len(each) < sketch) for each in held]
     everything = [Grams(each, True) if with_ngrams else None for each in held]
     return Members(signed, sketches, everything, np.array(sources or [0] * len(texts)))
+
+
+def packed(clusters):
+    """`redpajama.dedup.walk.Members` of some clusters' members."""
+
+    def blobs(name):
+        values = [None if each is None else each.hashes.tobytes() for one in clusters for each in getattr(one, name)]
+        column = pa.chunked_array([pa.array(values, pa.large_binary())])
+        whole = [each is not None and each.whole for one in clusters for each in getattr(one, name)]
+        return Blobs.of(column, np.arange(len(values))), np.array(whole, bool)
+
+    signed = [np.asarray(row, np.uint32).tobytes() for one in clusters for row in one.signatures]
+    signatures = Blobs.of(pa.chunked_array([pa.array(signed, pa.large_binary())]), np.arange(len(signed)))
+    sources = np.concatenate([np.zeros(0, np.int64), *(one.sources for one in clusters)]).astype(np.int64)
+    bounds = np.cumsum([0] + [len(one) for one in clusters])
+    return walk.Members(signatures, *blobs("sketches"), *blobs("ngrams"), sources, bounds)
+
+
+def walked(members, params=DEFAULT, comparable=ALL):
+    """What the walk makes of one cluster, as the reference says it."""
+    return plain(walk.walk(packed([members]), params, comparable))
+
+
+def plain(outcome):
+    columns = [getattr(outcome, name) for name in ("rows", "others", "similarities", "measures", "shared_bands")]
+    rows = zip(*(np.asarray(column).tolist() for column in columns), strict=True)
+    removals = [
+        walk_reference.Removal(row, other, similarity, walk.MEASURES[measure], bands)
+        for row, other, similarity, measure, bands in rows
+    ]
+    return walk_reference.Outcome(removals, outcome.unchecked)
+
+
+def doubts_of(members, params=DEFAULT, comparable=ALL):
+    return walk.find_doubts(packed([members]), params, comparable).tolist()
 
 
 def fresh(numbers, count):

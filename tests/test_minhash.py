@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import pairwise
 from math import comb
+from string import punctuation
 
 import datasketch
 import numpy as np
@@ -20,7 +21,8 @@ from pydantic import ValidationError
 
 from redpajama import kernels
 from redpajama.dedup import minhash, ngrams
-from redpajama.dedup.minhash import PRESETS, MinHashParams, curve, doubtful
+from redpajama.dedup.minhash import PRESETS, MinHashParams, curve
+from redpajama.dedup.walk import doubtful
 
 MASK = (1 << 64) - 1
 SIGNS = ["", " ", "\n", "\x00", "\u0301", "\U000e0100", "😀", "don't", "don’t", "_x_1", "a b c d e", "٣7½"]
@@ -117,7 +119,7 @@ def test_ngrams_of_any_texts_are_those_of_plain_python(texts, unit, size):
 @given(st.lists(TEXTS, min_size=1, max_size=5), UNITS, st.integers(1, 7), st.data())
 def test_signatures_of_any_texts_are_those_of_plain_python_however_they_are_sliced(texts, unit, size, data):
     params = MinHashParams(unit=unit, ngram=size, bands=3, rows=2)
-    factors, addends = (values.tolist() for values in minhash._functions(6))
+    factors, addends = (values.tolist() for values in minhash.functions(6))
     start = data.draw(st.integers(0, len(texts) - 1))
     signed, counts = minhash.signatures(arrow(texts).slice(start), params)
     for text, signature, count in zip(texts[start:], signed.tolist(), counts.tolist(), strict=True):
@@ -254,6 +256,21 @@ def test_permutations_are_bands_times_rows_unless_more_are_given():
     assert PRESETS["slimpajama"].permutations == 128
 
 
+def test_slimpajamas_13_grams_are_of_characters_and_redpajama_v2s_of_words():
+    """SlimPajama: nltk's ngrams over the string itself, lower-case, without punctuation, white space made one space
+    (cerebras/modelzoo, slimpajama/dedup/to_hash.py); RedPajama-V2: over words (togethercomputer/RedPajama-Data)."""
+    text = "The  quick, brown Fox:\njumps over the lazy dog; nobody saw it but 3 old men!"
+    string = " ".join("".join(each for each in text.lower() if each not in punctuation).split())
+    slim = PRESETS["slimpajama"]
+    assert (slim.ngram, slim.threshold, slim.bands, slim.rows) == (13, 0.8, 9, 13)
+    [grams] = ngrams.distinct_ngrams(pa.array([text], pa.large_string()), *slim.ngrams_of("prose"))
+    assert len(grams) == len({string[start : start + 13] for start in range(len(string) - 12)})
+    for similarity in ("0.7", "0.8", "0.9", "1.0"):
+        params = PRESETS[f"redpajama-v2-{similarity}"]
+        assert params.ngrams_of("prose") == ("word", 13, False)
+        assert (params.threshold, params.permutations) == (float(similarity), 128)
+
+
 # ---- what is found
 
 
@@ -281,7 +298,7 @@ def test_thousands_of_permutations_do_not_overflow():
 def test_a_sketch_holds_the_smallest_distinct_ngrams_of_any_text(texts, unit, size, end, folded):
     """However often they are repeated: texts of many n-grams force the sketch to be cut on the way."""
     texts = [*texts, " ".join(f"{unit} {number % 300}" for number in range(700)), "word " * 900]
-    signed = ngrams.sign(arrow(texts), unit, size, *minhash._functions(2), end, folded)
+    signed = ngrams.sign(arrow(texts), unit, size, *minhash.functions(2), end, folded)
     everything = ngrams.distinct_ngrams(arrow(texts), unit, size, folded)
     assert [each.tolist() for each in signed[2]] == [each[:end].tolist() for each in everything]
 
@@ -318,6 +335,9 @@ def test_planted_copies_are_candidates_as_often_as_the_curve_says(planted, name)
     for shared, *texts in planted:
         ngrams_each, ngrams_shared = WORDS - params.ngram + 1, shared - params.ngram + 1
         similarity = ngrams_shared / (2 * ngrams_each - ngrams_shared)
+        if params.unit == "char":  # its n-grams reach from word to word
+            grams = [ngrams.distinct_ngrams(each[:300], *params.ngrams_of("prose")) for each in texts]
+            similarity = np.mean([ngrams.jaccard(*pair) for pair in zip(*grams, strict=True)])
         ones, others = (minhash.band_keys(minhash.signatures(each, params)[0], params) for each in texts)
         found = (ones == others).any(axis=1).mean()
         assert abs(found - curve(params.bands, params.rows, similarity)) < 0.02, (similarity, found)

@@ -5,17 +5,19 @@ import json
 
 import numpy as np
 import pytest
-from corpora import cli
+from corpora import build, cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stepwise import build_stepwise
 
-from redpajama.artifacts import BuildFailed
+from redpajama.artifacts import BuildFailed, Store
 from redpajama.columns import read_table
 from redpajama.dedup import substrings
 from redpajama.dedup.spans import find_spans
 from redpajama.dedup.substrings import END, without
 from redpajama.manifest import ManifestError
+from redpajama.report.funnel import read_build
+from redpajama.report.why import why
 
 TEXTS = st.lists(st.text(st.sampled_from("abé文😀"), max_size=40), max_size=6)
 
@@ -147,6 +149,29 @@ def test_the_mixture_reads_and_counts_the_text_that_stays(tmp_path):
     plain = build_stepwise(write_corpus(tmp_path / "b", TEXTS_WITH_COPIES, 2, ""), tmp_path / "b-root", "mixture")
     before = {row["doc_id"]: row["n_tokens"] for row in rows_of(plain, "counts")}
     assert all((tokens[key] < before[key]) == (len(mixed[key]["text"]) < len(whole[key])) for key in mixed)
+
+
+def test_why_shows_the_spans_that_were_cut_and_status_how_many(tmp_path):
+    path, root = write_corpus(tmp_path / "raw", TEXTS_WITH_COPIES, 2), tmp_path / "root"
+    build(path, root, "--workers", 1)
+    status = json.loads(cli("status", root, "--json").stdout)
+    [row] = status["sources"]
+    counts = status["stages"]["substrings"]["web"]["counts"]
+    assert (row["cut_spans"], row["cut_bytes"]) == (counts["spans"], counts["span_bytes"])
+    assert row["removed"] == {"repeated-text": 1}
+    assert row["living"] == row["documents"] - 1
+    assert f"spans cut ({counts['span_bytes']:,} B)" in " ".join(cli("status", root).stdout.split())
+    store = Store(str(root))
+    texts = {story["doc_id"]: story for text in TEXTS_WITH_COPIES for story in why(store, read_build(store), text)}
+    cut = [story for story in texts.values() if story["spans"]]
+    assert len(cut) == 15
+    for story in cut:
+        for span in story["spans"]:
+            assert span["survivor"] in texts
+            assert LICENCE[:40] in span["text"]
+    [gone] = [story for story in cut if story["verdicts"]]
+    assert "removed by substrings: repeated-text, survivor " in gone["fate"]
+    assert "Permission is granted" in cli("why", root, gone["doc_id"]).stdout
 
 
 def test_another_sharding_and_order_cut_the_same(tmp_path):

@@ -8,10 +8,12 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 import pytest
+import walk_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from near_corpora import ALL, DEFAULT, families, fresh, grams, members, similarity
+from near_corpora import ALL, DEFAULT, doubts_of, families, fresh, grams, members, packed, plain, similarity, walked
 
+from redpajama.columns import Blobs
 from redpajama.dedup import clusters, minhash, policy, walk
 from redpajama.dedup.minhash import MinHashParams
 from redpajama.manifest import parse
@@ -52,7 +54,7 @@ def test_union_find_joins_what_is_connected_in_any_order(edges, rng):
 @given(st.integers(0, 1 << 30), VARIANTS)
 def test_a_walk_removes_what_is_similar_to_what_it_names_and_leaves_no_similar_pair(seed, variant):
     params, texts = params_of(variant), families(seed, count=6)
-    outcome = walk.walk(members(texts, params), params, ALL)
+    outcome = walked(members(texts, params), params, ALL)
     gone = {each.row for each in outcome.removals}
     for each in outcome.removals:
         assert each.similarity == similarity(texts[each.row], texts[each.other], params) >= params.threshold
@@ -72,7 +74,7 @@ def test_keep_none_removes_exactly_those_that_have_a_similar_one(seed, variant):
     for one, other in combinations(range(len(texts)), 2):
         if similarity(texts[one], texts[other], params) >= params.threshold:
             wanted |= {one, other}
-    assert [each.row for each in walk.walk(members(texts, params), params, ALL).removals] == sorted(wanted)
+    assert [each.row for each in walked(members(texts, params), params, ALL).removals] == sorted(wanted)
 
 
 def test_a_chain_removes_only_what_is_similar_to_a_document_that_stays():
@@ -80,40 +82,84 @@ def test_a_chain_removes_only_what_is_similar_to_a_document_that_stays():
     words = fresh(numbers, 200)
     chain = [" ".join(words[start : start + 150]) for start in (0, 12, 24, 36)]
     assert similarity(chain[0], chain[1]) > 0.8 > similarity(chain[0], chain[2])
-    removals = walk.walk(members(chain), DEFAULT, ALL).removals
+    removals = walked(members(chain), DEFAULT, ALL).removals
     assert [(each.row, each.other) for each in removals] == [(1, 0), (3, 2)]
     nothing = MinHashParams(keep="none")
-    assert [each.row for each in walk.walk(members(chain), nothing, ALL).removals] == [0, 1, 2, 3]
+    assert [each.row for each in walked(members(chain), nothing, ALL).removals] == [0, 1, 2, 3]
 
 
 def test_a_page_inside_a_longer_one_is_contained_and_not_similar():
     numbers = iter(range(1000))
     words = fresh(numbers, 300)
     texts = [" ".join(words), " ".join(words[50:150])]
-    assert walk.walk(members(texts), DEFAULT, ALL).removals == []
+    assert walked(members(texts), DEFAULT, ALL).removals == []
     params = MinHashParams(mode="containment")
-    [removal] = walk.walk(members(texts, params), params, ALL).removals
+    [removal] = walked(members(texts, params), params, ALL).removals
     assert (removal.row, removal.other, removal.similarity) == (1, 0, 1.0)
 
 
 def test_sources_that_do_not_meet_are_not_compared():
     texts = ["one two three four five six"] * 4
     comparable = np.array([[False, True], [True, False]])
-    removals = walk.walk(members(texts, sources=[0, 0, 1, 1]), DEFAULT, comparable).removals
+    removals = walked(members(texts, sources=[0, 0, 1, 1]), DEFAULT, comparable).removals
     assert [(each.row, each.other) for each in removals] == [(2, 0), (3, 0)]
 
 
 def test_comparisons_beyond_a_cap_are_counted(monkeypatch):
     texts = families(3, count=20)
-    everything = walk.walk(members(texts), DEFAULT, ALL)
+    everything = walked(members(texts), DEFAULT, ALL)
     assert everything.unchecked == 0
     monkeypatch.setattr(walk, "MAX_KEPT", 3)
-    capped = walk.walk(members(texts), DEFAULT, ALL)
+    capped = walked(members(texts), DEFAULT, ALL)
     assert capped.unchecked == len(texts) - 4 - len(capped.removals)  # the first without room met all kept ones
     assert len(capped.removals) < len(everything.removals)
     monkeypatch.setattr(walk, "MAX_KEPT", 100)
     monkeypatch.setattr(walk, "MAX_CHECKED", 0)
-    assert walk.walk(members(texts), DEFAULT, ALL).removals == []
+    assert walked(members(texts), DEFAULT, ALL).removals == []
+
+
+# ---- the compiled walk, and the plain one
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 1 << 30), VARIANTS, st.sampled_from(["sketch", "exact"]), st.sampled_from([2, 40, 256]))
+def test_the_compiled_walk_is_the_plain_one(seed, variant, verify, sketch):
+    """Whatever came along: n-grams of all, some or none, whole or cut; sources that may not meet; caps."""
+    rng, params = random.Random(seed), params_of(variant, verify=verify)
+    comparable = np.array([[True, rng.random() < 0.7], [False, True]])
+    comparable[1, 0] = comparable[0, 1]
+    some = [some_members(rng, params, sketch) for _ in range(3)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, caps in (("MAX_KEPT", [2, 9, 10_000]), ("MAX_CHECKED", [0, 1, 1_000])):
+            cap = rng.choice(caps)
+            patch.setattr(walk, name, cap)
+            patch.setattr(walk_reference, name, cap)
+        apart = [walk_reference.walk(each, params, comparable) for each in some]
+        assert [walked(each, params, comparable) for each in some] == apart
+        for each in some:
+            assert doubts_of(each, params, comparable) == walk_reference.find_doubts(each, params, comparable)
+        together = plain(walk.walk(packed(some), params, comparable))
+    starts = np.cumsum([0] + [len(each) for each in some]).tolist()
+    pairs = [(start, each) for start, one in zip(starts, apart, strict=False) for each in one.removals]
+    assert together.removals == [each._replace(row=start + each.row, other=start + each.other) for start, each in pairs]
+    assert together.unchecked == sum(each.unchecked for each in apart)
+
+
+def some_members(rng, params, sketch):
+    texts = families(rng.random(), count=rng.randrange(1, 6), words=rng.choice([70, 120]))
+    texts += rng.sample(texts, rng.randrange(1 + len(texts) // 2))
+    found = members(texts, params, sketch=sketch, sources=[rng.randrange(2) for _ in texts])
+    share, cut = rng.choice([0, 0.5, 1]), rng.choice([20, 1 << 30])
+    for row, each in enumerate(found.ngrams):
+        kept = walk_reference.Grams(each.hashes[:cut], len(each.hashes) <= cut)
+        found.ngrams[row] = kept if rng.random() < share else None
+    return found
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0])
+def test_what_an_estimate_leaves_in_doubt_is_what_the_whole_distribution_says(threshold):
+    for values in (*range(300), 1024, 5000):
+        assert walk.doubtful(values, threshold) == walk_reference.doubtful(values, threshold)
 
 
 # ---- estimates and doubts
@@ -125,12 +171,12 @@ def test_with_the_ngrams_of_doubtful_documents_alone_what_goes_is_what_goes_with
     """Sketches of 40 leave many pairs in doubt."""
     params, texts = params_of(variant), families(seed, count=5)
     blind = members(texts, params, with_ngrams=False, sketch=40)
-    doubts = walk.find_doubts(blind, params, ALL)
+    doubts = doubts_of(blind, params, ALL)
     for row in doubts:
-        blind.ngrams[row] = walk.Grams(grams(texts[row], params), True)
-    outcome = walk.walk(blind, params, ALL)
+        blind.ngrams[row] = walk_reference.Grams(grams(texts[row], params), True)
+    outcome = walked(blind, params, ALL)
     gone = {each.row for each in outcome.removals}
-    assert gone == {each.row for each in walk.walk(members(texts, params), params, ALL).removals}
+    assert gone == {each.row for each in walked(members(texts, params), params, ALL).removals}
     assert outcome.unchecked == 0
     for each in outcome.removals:
         truth = similarity(texts[each.row], texts[each.other], params)
@@ -146,8 +192,8 @@ def test_few_documents_of_long_families_are_in_doubt():
         words[rng.randrange(2000)] = "changed"
         texts.append(" ".join(words))
     blind = members(texts, with_ngrams=False)
-    outcome = walk.walk(blind, DEFAULT, ALL)
-    assert walk.find_doubts(blind, DEFAULT, ALL) == []
+    outcome = walked(blind, DEFAULT, ALL)
+    assert doubts_of(blind, DEFAULT, ALL) == []
     assert len(outcome.removals) == 60
     assert {each.measure for each in outcome.removals} == {"sketch"}
     for each in outcome.removals:
@@ -161,7 +207,7 @@ def test_verify_exact_measures_every_pair_on_all_ngrams():
     texts = [" ".join(words), " ".join([*words, "end"])]
     for verify, measure in (("sketch", "sketch"), ("exact", "exact")):
         params = MinHashParams(verify=verify)
-        [removal] = walk.walk(members(texts, params), params, ALL).removals
+        [removal] = walked(members(texts, params), params, ALL).removals
         assert removal.measure == measure
     assert removal.similarity == similarity(*texts)
 
@@ -170,8 +216,8 @@ def test_without_ngrams_or_sketches_only_signatures_without_doubt_remove():
     numbers, texts = iter(range(1 << 40, 1 << 41)), families(4, count=20)
     texts += [f"{text} {next(numbers)}" for text in texts]
     blind = members(texts, with_ngrams=False, sketch=1)
-    outcome = walk.walk(blind, DEFAULT, ALL)
-    high = minhash.doubtful(112, 0.8)[1]
+    outcome = walked(blind, DEFAULT, ALL)
+    high = walk.doubtful(112, 0.8)[1]
     assert outcome.removals
     assert outcome.unchecked
     for each in outcome.removals:
@@ -188,7 +234,7 @@ def test_sketches_measure_long_documents_to_their_stated_error(mode):
     texts = [" ".join(words), " ".join(words[:13_000])] if mode == "containment" else [" ".join(words[:19_800])]
     texts += [] if mode == "containment" else [" ".join(words)]
     params = MinHashParams(mode=mode, threshold=0.5)
-    [removal] = walk.walk(members(texts, params, with_ngrams=False), params, ALL).removals
+    [removal] = walked(members(texts, params, with_ngrams=False), params, ALL).removals
     assert removal.measure == "sketch"
     assert removal.similarity == pytest.approx(similarity(*texts, params), abs=0.1)
 
@@ -196,15 +242,18 @@ def test_sketches_measure_long_documents_to_their_stated_error(mode):
 @pytest.mark.parametrize("keep", ["one", "none"])
 @pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_copies_of_one_document_cost_time_by_their_number_alone(count, keep):
-    [one], params = [members([" ".join(fresh(iter(range(400)), 400))], with_ngrams=False)], MinHashParams(keep=keep)
-    sketch = walk.Grams(one.sketches[0].hashes[: near_limit(count)], False)
-    signatures = np.broadcast_to(one.signatures[0], (count, 112))
-    crowd = walk.Members(signatures, [sketch] * count, [None] * count, np.zeros(count, np.int64))
+    one = members([" ".join(fresh(iter(range(400)), 400))], with_ngrams=False)
+    one.sketches[0] = walk_reference.Grams(one.sketches[0].hashes[: near_limit(count)], False)
+    alone, rows = packed([one]), np.zeros(count, np.int64)
+    blobs = (Blobs.of(each.column, rows) for each in (alone.signatures, alone.sketches, alone.ngrams))
+    signatures, sketches, ngrams = blobs
+    no = np.zeros(count, bool)
+    crowd = walk.Members(signatures, sketches, no, ngrams, no, rows, np.array([0, count]))
     started = time.monotonic()
-    outcome = walk.walk(crowd, params, ALL)
-    assert len(outcome.removals) == count - (keep == "one")
+    outcome = walk.walk(crowd, MinHashParams(keep=keep), ALL)
+    assert len(outcome.rows) == count - (keep == "one")
     assert outcome.unchecked == 0
-    assert time.monotonic() - started < count / 2_000  # 20 microseconds each, and ample room
+    assert time.monotonic() - started < 5 + count / 50_000  # 1 to 2 microseconds each; room to compile, and ample
 
 
 def near_limit(size):

@@ -22,14 +22,18 @@ def matrix(lost: pa.Table, others: pa.Table) -> dict[str, dict[str, int]]:
 
     {"removed": {"loser's source < other's source": documents}, "removed_bytes": the same with bytes}.
     """
-    documents: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    rows = (lost.column("doc_id"), others.column("doc_id"), lost.column("bytes"))
-    for loser, other, size in zip(*(column.to_pylist() for column in rows), strict=True):
-        pair = f"{loser.partition('/')[0]} < {other.partition('/')[0]}"
-        documents[pair] += 1
-        sizes[pair] += size
-    return {"removed": dict(sorted(documents.items())), "removed_bytes": dict(sorted(sizes.items()))}
+    columns = [*(_sources(table.column("doc_id")) for table in (lost, others)), lost.column("bytes")]
+    pairs = pa.table(columns, ["loser", "other", "bytes"]).group_by(["loser", "other"])
+    rows = pairs.aggregate([([], "count_all"), ("bytes", "sum")]).to_pylist()
+    found = sorted((f"{row['loser']} < {row['other']}", row) for row in rows)
+    return {
+        "removed": {pair: row["count_all"] for pair, row in found},
+        "removed_bytes": {pair: row["bytes_sum"] for pair, row in found},
+    }
+
+
+def _sources(doc_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.struct_field(pc.extract_regex(doc_ids, "^(?P<source>[^/]*)"), "source")
 
 
 def other_of(evidence: str) -> dict[str, str]:

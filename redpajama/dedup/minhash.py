@@ -6,7 +6,6 @@ are candidates: with probability 1 - (1 - J^rows)^bands.
 """
 
 from functools import cache
-from math import exp, lgamma, log, log1p
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -127,12 +126,13 @@ def _preset(ngram: int, bands: int, rows: int, threshold: float, **others: Any) 
     return MinHashParams(ngram=ngram, bands=bands, rows=rows, threshold=threshold, **others)
 
 
-# slimpajama: cerebras/modelzoo slimpajama/dedup (13-grams of words, 0.8, datasketch's optimum for 128 permutations).
+# slimpajama: cerebras/modelzoo slimpajama/dedup/to_hash.py (n-grams over a string, lower-case and without punctuation:
+#   13 characters, though often read as words; 0.8, datasketch's optimum for 128 permutations; it verifies nothing).
 # redpajama-v2: togethercomputer/RedPajama-Data, README of v2 (13-grams of words, four similarities, 128 permutations).
 # fineweb: arXiv 2406.17557 (5-grams of words, 14 x 8, aimed at 75 % similarity; it verifies nothing, we do).
 # stack: arXiv 2211.15533 and bigcode-project/bigcode-dataset near_deduplication (5-grams of tokens, 256, 0.7).
 PRESETS = {
-    "slimpajama": _preset(13, 9, 13, 0.8, permutations=128),
+    "slimpajama": _preset(13, 9, 13, 0.8, unit="char", permutations=128),
     "redpajama-v2-0.7": _preset(13, 14, 9, 0.7, permutations=128),
     "redpajama-v2-0.8": _preset(13, 9, 13, 0.8, permutations=128),
     "redpajama-v2-0.9": _preset(13, 5, 25, 0.9, permutations=128),
@@ -166,30 +166,7 @@ def curve(bands: int, rows: int, similarity: float) -> float:
 
 
 @cache
-def doubtful(values: int, threshold: float) -> tuple[int, int]:
-    """The numbers of equal ones among so many values (low, high), exclusive, between which an estimate decides nothing.
-
-    At `low` or fewer a pair at the threshold would agree so little with a probability of at most MAX_DOUBT; at `high`
-    or more it would agree so much. So a pair that is called similar is below the threshold by chance once in a million.
-    """
-    chances = [_binomial(values, equal, threshold) for equal in range(values + 1)]
-    at_most = np.cumsum(chances)
-    at_least = np.cumsum(chances[::-1])[::-1]
-    low = int(np.sum(at_most <= MAX_DOUBT)) - 1
-    high = values + 1 - int(np.sum(at_least <= MAX_DOUBT))
-    return low, high
-
-
-def _binomial(values: int, equal: int, chance: float) -> float:
-    """The probability of so many of so many, by logarithms: the coefficients themselves overflow."""
-    if chance == 1:
-        return float(equal == values)
-    ways = lgamma(values + 1) - lgamma(equal + 1) - lgamma(values - equal + 1)
-    return exp(ways + equal * log(chance) + (values - equal) * log1p(-chance))
-
-
-@cache
-def _functions(permutations: int) -> tuple[np.ndarray, np.ndarray]:
+def functions(permutations: int) -> tuple[np.ndarray, np.ndarray]:
     """Factors (odd) and addends of x -> a * x + b mod 2**32: fixed for ever, the first n are those of any more."""
     drawn = [draw(0, "minhash", number) for number in range(permutations)]
     factors = np.array([value >> 32 | 1 for value in drawn], np.uint32)
@@ -216,7 +193,7 @@ def sign(
     from redpajama.dedup import ngrams
 
     unit, ngram, folded = params.ngrams_of(kind)
-    return ngrams.sign(texts, unit, ngram, *_functions(params.permutations), sketch, folded)
+    return ngrams.sign(texts, unit, ngram, *functions(params.permutations), sketch, folded)
 
 
 def band_keys(signed: np.ndarray, params: MinHashParams) -> np.ndarray:

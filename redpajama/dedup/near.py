@@ -30,7 +30,7 @@ from redpajama.manifest import Kind
 from redpajama.stages import Build, Regroup, Result, Step, fingerprint, partitioned, versions
 from redpajama.verdicts import removed_ids, verdict_stages
 
-VERSION = 2
+VERSION = 3
 BAND_ROWS = 8_000_000  # of band keys in a reducer
 UNION_FIND_BYTES = 8 << 30  # at 9 bytes a document: some 950 million
 HOT_BUCKET = 10_000  # documents with one band key: more are counted as hot
@@ -41,6 +41,13 @@ LIBRARIES = ("numpy", "pyarrow")
 BANDS = pa.schema([pa.field("key", pa.uint64()), pa.field("node", pa.int64())])
 EDGES = pa.schema([pa.field("one", pa.int64()), pa.field("other", pa.int64())])
 CLUSTERED = pa.schema([pa.field("node", pa.int64()), pa.field("cluster", pa.int64()), pa.field("size", pa.int64())])
+
+NARROW = ["doc_id", "bytes", "ngrams"]
+PACKING = {  # of a signatures part: hashes do not compress
+    "compression": {**dict.fromkeys(NARROW, "zstd"), **dict.fromkeys(["signature", "sketch"], "none")},
+    "use_dictionary": NARROW,
+    "write_statistics": NARROW,
+}
 
 
 def parameters(build: Build) -> MinHashParams:
@@ -83,7 +90,7 @@ def sign_part(build: Build, part: Part, outputs: Outputs) -> Result:
     params, rows = parameters(build), 0
     kind = policy.kind_of(build.manifest.source_named(part.name))
     schema = signed_schema(params.permutations)
-    with pq.ParquetWriter(outputs.file(".parquet"), schema, compression="zstd", version="2.6") as writer:
+    with pq.ParquetWriter(outputs.file(".parquet"), schema, version="2.6", **PACKING) as writer:
         for batch in read_batches(build.store, part.spec["file"], ["doc_id", "text", "q_bytes"]):
             signed, counts, sketches = minhash.sign(batch.column("text"), params, kind, minhash.SKETCH)
             values = pa.Array.from_buffers(schema.field("signature").type, len(signed), [None, pa.py_buffer(signed)])
@@ -308,5 +315,5 @@ def ngram_limit(sizes: np.ndarray) -> np.ndarray:
 
 
 SIGNATURES = Step("signatures", plan_signatures, sign_part)
-CANDIDATES = Regroup("candidates-near", BANDS, plan_bands, split_bands, plan_candidates, join_buckets)
+CANDIDATES = Regroup("candidates-near", BANDS, plan_bands, split_bands, plan_candidates, join_buckets, hashes=True)
 CLUSTERS = Step("clusters", plan_clusters, cluster)

@@ -34,6 +34,7 @@ DIACRITICS = (0x0300, 0x0370)
 SPACE = 0x20
 IS_ALONE, IS_SILENT = np.uint32(1 << 31), np.uint32(1 << 30)  # flags beside a code; a silent one is passed over
 
+BUCKETS = 1024  # of a sketch that is being sorted
 PIECE = 4096  # n-grams held at once: a signature needs no more, however long the text
 
 ROLLED, COUNT, WORD_HASH, IN_WORD, STATE_WORDS = 0, 1, 2, 3, 4  # what a text's state holds between pieces
@@ -215,9 +216,32 @@ def _lower(ngrams, found, factors, addends, signature):
 
 
 @compiled
-def _smallest(held, count, end):
+def _sort(held, count, bound, spare, starts):
+    """Sort held[:count], hashes up to `bound`: about evenly spread, so into buckets first, then by insertion."""
+    shift = np.uint64(0)
+    while bound >> shift >= np.uint64(BUCKETS):
+        shift += np.uint64(1)
+    starts[:] = 0
+    for place in range(count):
+        starts[(held[place] >> shift) + np.uint64(1)] += 1
+    for bucket in range(BUCKETS):
+        starts[bucket + 1] += starts[bucket]
+    for place in range(count):
+        bucket = held[place] >> shift
+        spare[starts[bucket]] = held[place]
+        starts[bucket] += 1
+    for place in range(count):
+        value, before = spare[place], place
+        while before > 0 and held[before - 1] > value:
+            held[before] = held[before - 1]
+            before -= 1
+        held[before] = value
+
+
+@compiled
+def _smallest(held, count, end, bound, spare, starts):
     """Sort held[:count] and leave its distinct values, at most `end`; how many there are."""
-    held[:count].sort()
+    _sort(held, count, bound, spare, starts)
     distinct = 0
     for place in range(count):
         if distinct < end and (distinct == 0 or held[place] != held[distinct - 1]):
@@ -227,14 +251,14 @@ def _smallest(held, count, end):
 
 
 @compiled
-def _collect(ngrams, found, held, count, bound, end):
+def _collect(ngrams, found, held, count, bound, end, spare, starts):
     """Add n-grams to the candidates of a bottom-k sketch of `end`; (how many are held, what none may exceed)."""
     for place in range(found):
         if ngrams[place] <= bound:
             held[count] = ngrams[place]
             count += 1
             if count == len(held):
-                count = _smallest(held, count, end)
+                count = _smallest(held, count, end, bound, spare, starts)
                 bound = held[end - 1] if count == end else bound
     return count, bound
 
@@ -245,7 +269,7 @@ def _sign(data, bounds, table, by_char, ngram, factors, addends, signatures, cou
     state, ring = np.zeros(STATE_WORDS, np.uint64), np.zeros(ngram, np.uint64)
     out, high = np.empty(PIECE, np.uint64), np.empty(PIECE, np.uint32)
     size = sketches.shape[1]
-    held = np.empty(4 * size, np.uint64)
+    held, spare, starts = np.empty(4 * size, np.uint64), np.empty(4 * size, np.uint64), np.empty(BUCKETS + 1, np.int64)
     for text in range(len(counts)):
         state[:], ring[:] = 0, 0
         place, end = bounds[text], bounds[text + 1]
@@ -257,8 +281,8 @@ def _sign(data, bounds, table, by_char, ngram, factors, addends, signatures, cou
             _lower(high, found, factors, addends, signatures[text])
             counts[text] += found
             if size:
-                kept, bound = _collect(out, found, held, kept, bound, size)
-        sizes[text] = _smallest(held, kept, size)
+                kept, bound = _collect(out, found, held, kept, bound, size, spare, starts)
+        sizes[text] = _smallest(held, kept, size, bound, spare, starts)
         sketches[text, : sizes[text]] = held[: sizes[text]]
 
 
@@ -274,18 +298,8 @@ def _band_keys(signatures, bands, rows, keys):
 
 
 @compiled
-def _equal_counts(signature, others, counts):
-    """How many values of a signature equal those of each other one: int32[n]."""
-    for other in range(len(counts)):
-        equal = np.int32(0)
-        for number in range(len(signature)):
-            equal += np.int32(signature[number] == others[other, number])
-        counts[other] = equal
-
-
-@compiled
-def _overlap(one, other, end):
-    """Sorted distinct hashes of two texts: (how many of the `end` smallest of their union both hold, how many seen)."""
+def overlap(one, other, end):
+    """Of two sorted arrays of distinct n-grams: (how many both hold, how many there are), among the `end` smallest."""
     first, second, seen, shared = 0, 0, 0, 0
     while seen < end and first < len(one) and second < len(other):
         if one[first] == other[second]:
@@ -346,18 +360,6 @@ def band_keys(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
     keys = np.empty((len(signatures), bands), np.uint64)
     _band_keys(signatures, bands, rows, keys)
     return keys
-
-
-def equal_counts(signature: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """uint32[permutations] beside uint32[n, permutations] -> int32[n]: how many values are equal."""
-    counts = np.empty(len(others), np.int32)
-    _equal_counts(signature, others, counts)
-    return counts
-
-
-def overlap(one: np.ndarray, other: np.ndarray, end: int = 1 << 62) -> tuple[int, int]:
-    """Of two sorted arrays of distinct n-grams: (how many both hold, how many there are), among the `end` smallest."""
-    return _overlap(one, other, end)
 
 
 def jaccard(one: np.ndarray, other: np.ndarray, end: int = 1 << 62) -> float:

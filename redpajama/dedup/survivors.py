@@ -8,10 +8,9 @@ Memory: a reducer holds about REDUCE_BYTES, or its largest cluster: the signatur
 for all of them together, at most CLUSTER_NGRAMS n-grams of 8 bytes; and its verdicts. Nothing of that is copied.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -35,11 +34,12 @@ from redpajama.records import Reason
 from redpajama.stages import Build, Regroup, Result, fingerprint, partitioned, versions
 from redpajama.verdicts import VERDICT_SCHEMA, write_verdicts
 
-VERSION = 1
+VERSION = 2
 REDUCE_BYTES = 256 << 20  # of signatures, sketches and n-grams in a reducer
 ROW_BYTES = 250  # of a row's other columns
 VERDICT_ROWS = 1 << 16  # made at once
 WIDE = ["signature", "sketch", "ngrams"]
+NAMED = ["part", "doc_id", "bytes"]  # what a verdict says of a document
 
 ROWS = pa.schema(
     [
@@ -136,7 +136,7 @@ class Group:
             pa.array(np.full(count, self.build.manifest.dedup_order.index(self.source)), pa.int32()),
             policy.preferences(params, sizes, self._read(columns) if columns else None),
             self.signed.column("doc_id"),
-            pa.array([self.documents.id] * count, pa.string()),
+            pa.repeat(pa.scalar(self.documents.id), count),
             self.clustered.column("node"),
             self.signed.column("bytes"),
             pa.array(np.minimum(self.signed.column("ngrams").to_numpy(), limits)),
@@ -152,10 +152,13 @@ class Group:
 
     def _sketches(self) -> tuple[pa.Array, pa.Array]:
         """Sketches as they travel, and whether they hold all n-grams: a cluster of 200,000 has room for fewer."""
-        ends = np.minimum(minhash.SKETCH, CLUSTER_NGRAMS // self.clustered.column("size").to_numpy())
-        pairs = list(zip(self.signed.column("sketch").to_pylist(), (8 * ends).tolist(), strict=True))
-        whole = [len(value) < 8 * minhash.SKETCH and len(value) <= end for value, end in pairs]
-        return pa.array([value[:end] for value, end in pairs], pa.large_binary()), pa.array(whole, pa.bool_())
+        sketches = self.signed.column("sketch")
+        sizes = pc.binary_length(sketches).to_numpy()
+        ends = 8 * np.minimum(minhash.SKETCH, CLUSTER_NGRAMS // self.clustered.column("size").to_numpy())
+        if (sizes > ends).any():
+            values = zip(sketches.to_pylist(), ends.tolist(), strict=True)
+            sketches = pa.array([value[:end] for value, end in values], pa.large_binary())
+        return sketches, pa.array((sizes < 8 * minhash.SKETCH) & (sizes <= ends))
 
     def _ngrams(self, wanted: np.ndarray, limits: np.ndarray) -> tuple[pa.Array, pa.Array]:
         """The n-grams of the documents that are wanted, and whether they are all; null for others."""
@@ -182,47 +185,15 @@ def _partitions(build: Build, ngrams: int) -> int:
 # ---- clusters of rows
 
 
-class Sketches:
-    """Sketches or n-grams by row, in policy order; nothing is copied, for a cluster may fill a reducer's memory."""
-
-    def __init__(self, blobs: Blobs, whole: np.ndarray, came: np.ndarray) -> None:
-        self._blobs, self._whole, self._came = blobs, whole, came
-
-    def __len__(self) -> int:
-        return len(self._blobs)
-
-    def __getitem__(self, row: int) -> walk.Grams | None:
-        return walk.Grams(self._blobs[row], bool(self._whole[row])) if self._came[row] else None
-
-    def between(self, start: int, end: int) -> "Sketches":
-        """The rows from `start` to `end`."""
-        return Sketches(self._blobs.between(start, end), self._whole[start:end], self._came[start:end])
-
-
-def _in_order(rows: pa.Table) -> tuple[pa.Table, Blobs, Sketches, Sketches]:
-    """Rows by ORDER: the narrow columns, then signatures, sketches and n-grams where they stand."""
+def _in_order(rows: pa.Table) -> tuple[pa.Table, walk.Members]:
+    """Rows by ORDER: the narrow columns, and the wide ones where they stand."""
     order = pc.sort_indices(rows, sort_keys=ORDER)
     narrow = rows.drop_columns(WIDE).take(order)
-    grams = []
-    for column, whole in (("sketch", "sketch_is_whole"), ("ngrams", "ngrams_are_whole")):
-        flags = narrow.column(whole).to_numpy(), rows.column(column).is_valid().take(order).to_numpy()
-        grams.append(Sketches(Blobs(rows.column(column), np.uint64, order), *flags))
-    return narrow, Blobs(rows.column("signature"), np.uint32, order), *grams
-
-
-def _clusters(
-    narrow: pa.Table, signed: Blobs, sketches: Sketches, grams: Sketches
-) -> Iterator[tuple[int, walk.Members]]:
-    """(first row, members) of each cluster."""
-    ranks = narrow.column("rank").to_numpy().astype(np.int64)
-    for start, end in pairwise(_bounds(narrow.column("cluster").to_numpy())):
-        own = (each.between(start, end) for each in (signed, sketches, grams))
-        yield start, walk.Members(*own, ranks[start:end])
-
-
-def _bounds(numbers: np.ndarray) -> list[int]:
-    """Where the runs of equal numbers begin, and where the last one ends."""
-    return [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)] if len(numbers) else []
+    signatures, sketches, ngrams = (Blobs.of(rows.column(name), order.to_numpy()) for name in WIDE)
+    whole = (narrow.column(name).to_numpy() for name in ("sketch_is_whole", "ngrams_are_whole"))
+    clusters, ranks = (narrow.column(name).to_numpy() for name in ("cluster", "rank"))
+    bounds = np.append(np.flatnonzero(np.append(True, clusters[1:] != clusters[:-1])[: len(clusters)]), len(clusters))
+    return narrow, walk.Members(signatures, sketches, next(whole), ngrams, next(whole), ranks.astype(np.int64), bounds)
 
 
 # ---- doubts
@@ -245,12 +216,9 @@ def plan_doubts(build: Build) -> list[Part]:
 
 def doubt(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> Result:
     """All documents of some clusters -> the nodes of those whose n-grams decide something."""
-    params, (rows, *wide) = parameters(build), _in_order(rows)
-    allowed = policy.comparable(build.manifest, params)
-    found: list[int] = []
-    for start, members in _clusters(rows, *wide):
-        found += [start + row for row in walk.find_doubts(members, params, allowed)]
-    chosen = rows.select(["node", "count"]).take(pa.array(found, pa.int64())).sort_by("node")
+    params, (rows, members) = parameters(build), _in_order(rows)
+    found = walk.find_doubts(members, params, policy.comparable(build.manifest, params))
+    chosen = rows.select(["node", "count"]).take(pa.array(found)).sort_by("node")
     write_table(outputs.file(".parquet"), chosen.select(["node"]).cast(DOUBTS_SCHEMA))
     counts = {"read": rows.num_rows, "kept": rows.num_rows, "doubtful": len(found)}
     return part.spec["inputs"], {**counts, "ngrams": pc.sum(chosen.column("count")).as_py() or 0}
@@ -300,73 +268,69 @@ def plan_near(build: Build) -> list[Part]:
 
 def reduce(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> Result:
     """All documents of some clusters -> a verdict for each that goes."""
-    params, (rows, *wide) = parameters(build), _in_order(rows)
-    allowed = policy.comparable(build.manifest, params)
-    removals, unchecked = [], 0
-    for start, members in _clusters(rows, *wide):
-        outcome = walk.walk(members, params, allowed)
-        removals += [each._replace(row=start + each.row, other=start + each.other) for each in outcome.removals]
-        unchecked += outcome.unchecked
-    lost = rows.take(pa.array([each.row for each in removals], pa.int64()))
-    others = rows.take(pa.array([each.other for each in removals], pa.int64()))
-    write_verdicts(outputs.file(".parquet"), _verdicts(build, lost, others, removals))
-    dropped = {Reason.NEAR_DUPLICATE: len(removals)} if removals else {}
-    measures = dict(sorted(Counter(each.measure for each in removals).items()))
-    counts = {"read": rows.num_rows, "kept": rows.num_rows - len(removals), "dropped": dropped}
+    params, (rows, members) = parameters(build), _in_order(rows)
+    outcome = walk.walk(members, params, policy.comparable(build.manifest, params))
+    del members  # what is wide makes room for the verdicts
+    lost, others = (rows.select(NAMED).take(pa.array(each)) for each in (outcome.rows, outcome.others))
+    write_verdicts(outputs.file(".parquet"), _verdicts(build, lost, others, outcome))
+    dropped = {Reason.NEAR_DUPLICATE: len(outcome.rows)} if len(outcome.rows) else {}
+    sizes = np.bincount(outcome.measures, minlength=len(walk.MEASURES)).tolist()
+    measures = {name: count for name, count in sorted(zip(walk.MEASURES, sizes, strict=True)) if count}
+    counts = {"read": rows.num_rows, "kept": rows.num_rows - len(outcome.rows), "dropped": dropped}
     return part.spec["inputs"], {
         **counts,
-        "unchecked": unchecked,
+        "unchecked": outcome.unchecked,
         "measured_by": measures,
         **guard.matrix(lost, others),
     }
 
 
-def _verdicts(build: Build, lost: pa.Table, others: pa.Table, removals: list[walk.Removal]) -> pa.Table:
-    """VERDICT_SCHEMA for all removals, made in blocks: their Python objects would take more than the rows."""
-    tables = [
-        _verdict_table(build, lost.slice(start, VERDICT_ROWS), others.slice(start, VERDICT_ROWS), own)
-        for start in range(0, len(removals), VERDICT_ROWS)
-        for own in [removals[start : start + VERDICT_ROWS]]
-    ]
-    return pa.concat_tables([VERDICT_SCHEMA.empty_table(), *tables])
-
-
-def _verdict_table(build: Build, lost: pa.Table, others: pa.Table, removals: list[walk.Removal]) -> pa.Table:
-    params = parameters(build)
-    rules = {source.name: params.rule(policy.kind_of(source)) for source in build.manifest.source}
-    columns = (lost.column("doc_id"), others.column("doc_id"), others.column("part"))
-    pairs = zip(*(column.to_pylist() for column in columns), strict=True)
-    evidence = [
-        canonical_json(_evidence(rules, params.keep, *pair, removal)).decode()
-        for pair, removal in zip(pairs, removals, strict=True)
-    ]
+def _verdicts(build: Build, lost: pa.Table, others: pa.Table, outcome: walk.Outcome) -> pa.Table:
+    """VERDICT_SCHEMA for all removals, a row each of `lost` and of `others`."""
+    params, count = parameters(build), lost.num_rows
+    blocks = (slice(start, start + VERDICT_ROWS) for start in range(0, count, VERDICT_ROWS))
+    evidence = [pa.array(_evidence(build, lost[block], others[block], outcome, block), pa.string()) for block in blocks]
     columns = [
         lost.column("part"),
         lost.column("doc_id"),
-        pa.array([Reason.NEAR_DUPLICATE.value] * len(removals), pa.string()),
-        pa.array([each.similarity for each in removals], pa.float64()),
-        pa.array([params.threshold] * len(removals), pa.float64()),
-        pa.array(evidence, pa.string()),
+        pa.repeat(pa.scalar(Reason.NEAR_DUPLICATE.value), count),
+        pa.array(outcome.similarities, pa.float64()),
+        pa.repeat(pa.scalar(params.threshold, pa.float64()), count),
+        pa.chunked_array(evidence, pa.string()),
     ]
     return pa.table(columns, schema=VERDICT_SCHEMA)
 
 
-def _evidence(
-    rules: dict[str, str], keep: str, doc_id: str, other: str, other_part: str, removal: walk.Removal
-) -> dict[str, str | int]:
+def _evidence(build: Build, lost: pa.Table, others: pa.Table, outcome: walk.Outcome, block: slice) -> list[str]:
+    """One block: as Python objects, all evidence would take more than the rows. Copies of one document share theirs."""
+    params, made = parameters(build), cache(_as_json)
+    rules = {source.name: params.rule(policy.kind_of(source)) for source in build.manifest.source}
+    sources = [doc_id.partition("/")[0] for doc_id in lost.column("doc_id").to_pylist()]
+    pairs = zip(
+        sources,
+        others.column("doc_id").to_pylist(),
+        others.column("part").to_pylist(),
+        outcome.measures[block].tolist(),
+        outcome.shared_bands[block].tolist(),
+        strict=True,
+    )
+    return [made(params.keep, rules[pair[0]], *pair) for pair in pairs]
+
+
+def _as_json(keep: str, rule: str, source: str, other: str, other_part: str, measure: int, shared_bands: int) -> str:
     """`survivor` is alive; with `keep = "none"` the `other` of the pair goes too."""
     role = "survivor" if keep == "one" else "other"
-    source = doc_id.partition("/")[0]
-    return {
+    evidence = {
         "source": source,
         role: other,
         f"{role}_source": other.partition("/")[0],
         f"{role}_part": other_part,
-        "similarity_by": removal.measure,
-        "shared_bands": removal.shared_bands,
-        "compared": rules[source],
+        "similarity_by": walk.MEASURES[measure],
+        "shared_bands": shared_bands,
+        "compared": rule,
     }
+    return canonical_json(evidence).decode()
 
 
-DOUBTS = Regroup("doubts", ROWS, plan_doubt_split, split_sketches, plan_doubts, doubt)
-NEAR = Regroup("near", ROWS, plan_members, split_members, plan_near, reduce, guard.check_wipe_out)
+DOUBTS = Regroup("doubts", ROWS, plan_doubt_split, split_sketches, plan_doubts, doubt, hashes=True)
+NEAR = Regroup("near", ROWS, plan_members, split_members, plan_near, reduce, guard.check_wipe_out, hashes=True)

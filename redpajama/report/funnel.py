@@ -26,6 +26,8 @@ class SourceRow:
     quarantined: int = 0
     damaged_ranges: int = 0
     living: int = 0  # documents that passed quality and dedup
+    cut_spans: int = 0  # of text that stands elsewhere in the source
+    cut_bytes: int = 0
     available_tokens: int = 0
     drawn_documents: int = 0
     drawn_copies: int = 0
@@ -98,6 +100,7 @@ def funnel(store: Store, record: dict[str, Any]) -> list[SourceRow]:
     for stage in DUPLICATES:
         _add_duplicates(stage, rows, counts.get((stage, "all"), {}))
     for row in rows.values():
+        _add_substrings(row, counts.get(("substrings", row.source), {}))
         row.living = row.documents - sum(row.removed.values())
         row.available_tokens = counts.get(("candidates", row.source), {}).get("tokens", 0)
     _add_mixture(manifest, rows, counts)
@@ -118,6 +121,12 @@ def _add_duplicates(stage: str, rows: dict[str, SourceRow], counts: dict[str, An
     """Who lost how many documents, from the `loser < survivor` sums."""
     for pair, number in counts.get("removed", {}).items():
         rows[pair.partition(" < ")[0]].removed[DUPLICATES[stage]] += number
+
+
+def _add_substrings(row: SourceRow, counts: dict[str, Any]) -> None:
+    """Repeated spans that went, those of removed documents too, and the documents of which too little stayed."""
+    row.removed.update(counts.get("dropped", {}))
+    row.cut_spans, row.cut_bytes = counts.get("spans", 0), counts.get("span_bytes", 0)
 
 
 def _add_mixture(manifest: Manifest, rows: dict[str, SourceRow], counts: dict[tuple[str, str], dict[str, Any]]) -> None:

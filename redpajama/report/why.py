@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from redpajama.artifacts import PartRecord, Store
 from redpajama.columns import read_batches, read_table
-from redpajama.dedup import guard
+from redpajama.dedup import guard, substrings
 from redpajama.hashing import normal_text_digest
 from redpajama.manifest import Manifest
 from redpajama.quality import annotations, limits, rules, scores
@@ -19,6 +19,7 @@ from redpajama.stages import Build, Job
 from redpajama.verdicts import verdict_stages
 
 MAX_FOUND = 20
+MAX_SPAN_CHARS = 80
 
 
 def why(store: Store, record: dict[str, Any], what: str) -> list[dict[str, Any]]:
@@ -104,6 +105,7 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
         "limits": limits.parameters(source),
         "verdicts": verdicts,
         "difference": _difference(build, row["text"], verdicts),
+        "spans": [] if verdicts and verdicts[0]["stage"] != "substrings" else _spans(build, row, part),
         "shards": places,
         "text": row["text"][:300],
     }
@@ -153,6 +155,17 @@ def _difference(build: Build, text: str, verdicts: list[dict[str, Any]]) -> list
             other = guard.other_of(json.dumps(verdict["evidence"]))
             return word_difference(text, guard.read_text(build, other["doc_id"], other["part"]))
     return []
+
+
+def _spans(build: Build, row: dict[str, Any], part: PartRecord) -> list[dict[str, Any]]:
+    """Spans that were cut from a document: bytes of its text, how they begin, and where they stand first."""
+    found, text = [], row["text"].encode()
+    filters = [("part", "=", part.id), ("doc_id", "=", row["doc_id"])]
+    for record in build.parts("substrings", row["source"]) if substrings.ids(build, row["source"]) else []:
+        for span in read_table(build.store, record.file(".spans"), filters=filters).to_pylist():
+            shown = text[span["start"] : span["end"]].decode()[:MAX_SPAN_CHARS]
+            found.append({key: span[key] for key in ("start", "end", "survivor", "offset")} | {"text": shown})
+    return found
 
 
 def _verdicts(build: Build, doc_id: str, part: PartRecord) -> Iterator[dict[str, Any]]:
