@@ -22,7 +22,7 @@ from redpajama.hashing import content_key
 from redpajama.io import RawFile
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 1
+VERSION = 2
 UNIT = "row"
 LIBRARIES = ("orjson",)
 SIDE_FILES = ()

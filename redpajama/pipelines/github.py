@@ -35,7 +35,7 @@ from redpajama.licenses import identify, is_license_name, states_terms
 from redpajama.records import Document, Reason, Tally
 from redpajama.sourcecode import language_of, strip_license_header, suffix_of
 
-VERSION = 2
+VERSION = 3
 UNIT = "file"
 LIBRARIES = ("orjson", "pyarrow")
 SIDE_FILES = ()

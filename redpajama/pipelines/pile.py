@@ -26,7 +26,7 @@ from redpajama.io import RawFile
 from redpajama.manifest import suggestion
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 1
+VERSION = 2
 UNIT = "row"
 LIBRARIES = ("orjson",)
 SIDE_FILES = ()
