@@ -264,10 +264,13 @@ def _removal(members: Members, row: int, other: int, pair: Pair, params: MinHash
 
 
 def find_doubts(members: Members, params: MinHashParams, comparable: np.ndarray) -> list[int]:
-    """The documents whose n-grams decide something, given that no n-grams came along; sorted.
+    """The documents whose n-grams decide something, given that no n-grams came along; sorted."""
+    find = _doubts_to_keep_one if params.keep == "one" else _doubts_to_keep_none
+    return sorted(find(members, params, comparable))
 
-    With `keep = "one"` a document surely goes if it is surely like one that surely stays; it is then in nobody's way.
-    """
+
+def _doubts_to_keep_one(members: Members, params: MinHashParams, comparable: np.ndarray) -> set[int]:
+    """A document surely goes if it is surely like one that surely stays; it is then in nobody's way."""
     doubtful_rows: set[int] = set()
     sure_to_stay: set[int] = set()
     kept = Kept(members, params, comparable)
@@ -275,16 +278,35 @@ def find_doubts(members: Members, params: MinHashParams, comparable: np.ndarray)
         pairs = []
         for other, equal in kept.likely(row)[0]:
             similar = compare(members, row, other, equal, params).similar
-            if similar and other in sure_to_stay and params.keep == "one":
-                pairs = []
+            if similar and other in sure_to_stay:
                 break
             if similar is not False:
                 pairs.append((other, similar))
-            if params.keep == "none" and _is_twin(members, row, other):
-                break
         else:
             kept.add(row)
             if not pairs:
                 sure_to_stay.add(row)
-        doubtful_rows |= {each for other, similar in pairs if similar is None for each in (row, other)}
-    return sorted(doubtful_rows)
+            doubtful_rows |= {each for other, similar in pairs if similar is None for each in (row, other)}
+    return doubtful_rows
+
+
+def _doubts_to_keep_none(members: Members, params: MinHashParams, comparable: np.ndarray) -> set[int]:
+    """Two that surely go, each for another, need not be compared."""
+    doubtful_rows: set[int] = set()
+    sure_to_go: set[int] = set()
+    kept = Kept(members, params, comparable)
+    for row in range(len(members)):
+        for other, equal in kept.likely(row)[0]:
+            is_twin = _is_twin(members, row, other)
+            if row in sure_to_go and other in sure_to_go and not is_twin:
+                continue
+            similar = compare(members, row, other, equal, params).similar
+            if similar:
+                sure_to_go |= {row, other}
+            if similar is None:
+                doubtful_rows |= {row, other}
+            if is_twin:
+                break
+        else:
+            kept.add(row)
+    return doubtful_rows

@@ -292,11 +292,9 @@ def _is_open(pair, members, row, other):
 
 
 @compiled
-def _is_twin(members, row, other, kept):
+def _is_twin(members, row, other, equal, kept):
     """Same source, signature and sketch, and the same n-grams as far as they came along."""
-    if members.sources[row] != members.sources[other]:
-        return False
-    if not _are_equal(_signature(members, row, kept), _signature(members, other, kept)):
+    if equal < kept.signed.shape[1] or members.sources[row] != members.sources[other]:
         return False
     if not _are_equal(_hashes(members.sketches, row), _hashes(members.sketches, other)):
         return False
@@ -398,7 +396,7 @@ def _keep_none(members, start, end, rule, kept, found):
         for place in kept.likely[:likely]:
             other = kept.rows[place]
             both_gone = found.others[row] >= 0 and found.others[other] >= 0
-            if both_gone and not _is_twin(members, row, other, kept):
+            if both_gone and not _is_twin(members, row, other, kept.equal[place], kept):
                 continue
             pair = _compare(members, row, other, kept.equal[place], rule, kept)
             if _is_similar(pair, members, row, other, rule):
@@ -406,7 +404,7 @@ def _keep_none(members, start, end, rule, kept, found):
                     _note(found, members, row, other, pair, rule, kept)
                 if found.others[other] < 0:
                     _note(found, members, other, row, pair, rule, kept)
-            if _is_twin(members, row, other, kept):
+            if _is_twin(members, row, other, kept.equal[place], kept):
                 is_new = False
                 break
             missed = missed or _is_open(pair, members, row, other)
@@ -470,46 +468,69 @@ def _rule(params: MinHashParams, comparable: np.ndarray) -> Rule:
 
 
 @compiled
-def _doubts_of(members, start, end, rule, kept, doubts, stays):
-    """See `find_doubts`."""
+def _doubts_to_keep_one(members, start, end, rule, kept, doubts, stays):
+    """See `find_doubts`; `stays`: surely."""
     for row in range(start, end):
         likely, _ = _find_likely(kept, members, row, rule)
-        open_pairs, is_met, is_new, is_gone = 0, False, True, False
+        open_pairs, is_met, is_gone = 0, False, False
         for place in kept.likely[:likely]:
             other = kept.rows[place]
             judged = _compare(members, row, other, kept.equal[place], rule, kept)[2]
-            if judged == SIMILAR and stays[other] and rule.keep_one:
-                is_new, is_gone = False, True
+            if judged == SIMILAR and stays[other]:
+                is_gone = True
                 break
             is_met = is_met or judged != DIFFERENT
             if judged == IN_DOUBT:
                 kept.likely[open_pairs] = place  # overwrites what was read
                 open_pairs += 1
-            if not rule.keep_one and _is_twin(members, row, other, kept):
-                is_new = False
-                break
-        if is_new:
+        if not is_gone:
             _add(kept, members, row, rule)
             stays[row] = not is_met
-        if not is_gone:
             doubts[row] = doubts[row] or open_pairs > 0
             for place in kept.likely[:open_pairs]:
                 doubts[kept.rows[place]] = True
 
 
 @compiled
+def _doubts_to_keep_none(members, start, end, rule, kept, doubts, goes):
+    """See `find_doubts`; `goes`: surely."""
+    for row in range(start, end):
+        likely, _ = _find_likely(kept, members, row, rule)
+        is_new = True
+        for place in kept.likely[:likely]:
+            other = kept.rows[place]
+            is_twin = _is_twin(members, row, other, kept.equal[place], kept)
+            if goes[row] and goes[other] and not is_twin:
+                continue
+            judged = _compare(members, row, other, kept.equal[place], rule, kept)[2]
+            if judged == SIMILAR:
+                goes[row] = goes[other] = True
+            if judged == IN_DOUBT:
+                doubts[row] = doubts[other] = True
+            if is_twin:
+                is_new = False
+                break
+        if is_new:
+            _add(kept, members, row, rule)
+
+
+@compiled
 def _find_doubts(members, bounds, rule, kept, out):
-    doubts, stays = out
+    doubts, sure = out
     for cluster in range(len(bounds) - 1):
         kept.counts[:] = 0
-        _doubts_of(members, bounds[cluster], bounds[cluster + 1], rule, kept, doubts, stays)
+        if rule.keep_one:
+            _doubts_to_keep_one(members, bounds[cluster], bounds[cluster + 1], rule, kept, doubts, sure)
+        else:
+            _doubts_to_keep_none(members, bounds[cluster], bounds[cluster + 1], rule, kept, doubts, sure)
 
 
 def find_doubts(members: Members, params: MinHashParams, comparable: np.ndarray) -> np.ndarray:
     """The documents whose n-grams decide something, given that no n-grams came along; int64[m], sorted.
 
     With `keep = "one"` a document surely goes if it is surely like one that surely stays; it is then in nobody's way.
+    With "none" two that surely go, each for another, need not be compared.
     """
-    doubts, stays = np.zeros((2, len(members)), bool)
-    _run(_find_doubts, members, params, comparable, (doubts, stays))
+    doubts, sure = np.zeros((2, len(members)), bool)
+    _run(_find_doubts, members, params, comparable, (doubts, sure))
     return np.flatnonzero(doubts)
