@@ -43,7 +43,8 @@ UNTIL = ("documents", "dedup", "mixture", "tokens")
 def flow(manifest: Manifest, until: str = "tokens") -> list[Step | Regroup]:
     """The steps of a build, in order. Without a `[mixture]` it ends with dedup."""
     mixing = [counts.COUNT, counts.CHOOSE, mixture.BUDGET, mixture.MIXTURE]
-    given = [tokenizer.STAGE] if manifest.mixture and manifest.tokenizer.path else []  # first: it may be no tokenizer
+    needed = manifest.mixture or any(map(annotations.wants_tokens, manifest.source))
+    given = [tokenizer.STAGE] if needed and manifest.tokenizer.path else []  # first: it may be no tokenizer
     compared = any(source.paragraphs for source in manifest.source)
     lines = [documents.EXTRACTED, paragraphs.PARAGRAPHS] if compared else []
     measured = [annotations.STAGE] if any(map(annotations.wanted_sets, manifest.source)) else []
@@ -97,6 +98,7 @@ def check(manifest: Manifest, path: str) -> None:
             raise ManifestError(f"{where}.pipeline: no pipeline is called '{source.pipeline}'{hint}")
         try:
             _check_source(source)
+            _check_tokens(source, manifest)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             key = ".".join(["options", *map(str, problem["loc"])])
@@ -154,6 +156,11 @@ def _check_source(source: Source) -> None:
         raise ValueError(f"dump: a dump of CommonCrawl goes with pipeline = 'common_crawl', not '{source.pipeline}'")
     if refusal := getattr(module, "check_inputs", lambda urls: None)(source.inputs):
         raise ValueError(refusal)
+
+
+def _check_tokens(source: Source, manifest: Manifest) -> None:
+    if annotations.wants_tokens(source) and not (manifest.tokenizer and manifest.tokenizer.path):
+        raise ValueError("signals: the set 'tokens' is measured before any document goes: give tokenizer.path")
 
 
 def list_inputs(

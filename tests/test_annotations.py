@@ -14,7 +14,8 @@ from redpajama.build import check, flow
 from redpajama.cli import run
 from redpajama.manifest import ManifestError, load
 from redpajama.quality import annotations, judge, measures
-from redpajama.quality.catalogue import SETS, SIGNALS
+from redpajama.quality.catalogue import SETS, SIGNALS, TOKENS
+from redpajama.tokenize import encode
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_all_sets_are_measured_where_the_manifest_says_so(manifest, tmp_path):
     build = build_stepwise(manifest, tmp_path / "out", "dedup")
     (part, *_) = build.parts("documents", "web")
     names = annotations.of_part(build, "web", part.stem).column_names
-    assert names == ["doc_id", *(f"q_{name}" for name, each in SIGNALS.items() if each.set != "inline")]
+    assert names == ["doc_id", *(f"q_{name}" for name, each in SIGNALS.items() if each.set in SETS)]
     assert annotations.of_part(build, "news", build.parts("documents", "news")[0].stem) is None
 
 
@@ -157,9 +158,43 @@ def test_signals_are_listed_for_people_and_for_programs(capsys):
     assert run(["signals", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in found["signals"]] == list(SIGNALS)
-    assert {row["set"] for row in found["signals"]} == {"inline", *SETS}
+    assert {row["set"] for row in found["signals"]} == {"inline", *SETS, TOKENS}
     assert found["presets"]["gopher"]["min_gopher_words"] == {
         "threshold": 50, "source": "Gopher (arXiv 2112.11446), appendix A.1.1"
     }  # fmt: skip
     assert run(["signals"]) == 0
     assert "rps_doc_frac_unique_words" in capsys.readouterr().out
+
+
+# ---- tokens
+
+
+def given_tokenizer(path, tmp_path):
+    """A small byte-level tokenizer in the manifest's place of the trained one."""
+    encode.train(["river stone light winter measure letter garden 12"] * 9, 300, tmp_path / "tokenizer.json")
+    change(path, "train = { vocab_size = 400 }", f'path = "{tmp_path}/tokenizer.json"')
+    return encode.load(tmp_path / "tokenizer.json")
+
+
+def test_tokens_are_measured_by_the_given_tokenizer_before_anything_goes(manifest, tmp_path):
+    tokenizer = given_tokenizer(manifest, tmp_path)
+    with_quality(manifest, "min_alpha_chars_per_token = 2.5")
+    build = build_stepwise(manifest, tmp_path / "out")
+    found = verdicts(build)
+    assert set(found.values()) == {"min_alpha_chars_per_token"}
+    for part in build.parts("documents", "news"):
+        rows = pq.read_table(build.store.path(part.file(".parquet"))).to_pylist()
+        for row, values in zip(rows, annotations.of_part(build, "news", part.stem).to_pylist(), strict=True):
+            tokens = len(tokenizer.encode_batch([row["text"]])[0])
+            letters = sum(character.isalpha() for character in row["text"])
+            assert values["q_tokens"] == tokens
+            assert values["q_tokens_per_char"] == round(tokens / len(row["text"]), 8)
+            assert values["q_alpha_chars_per_token"] == round(letters / tokens, 8)
+            assert (row["doc_id"] in found) == (letters / tokens < 2.5)
+    assert 0 < len(found) < sum(part.counts["kept"] for part in build.parts("documents", "news"))
+
+
+def test_tokens_of_a_tokenizer_that_is_still_to_be_trained_are_a_mistake(manifest):
+    with_quality(manifest, "min_alpha_chars_per_token = 1.5")
+    with pytest.raises(ManifestError, match=r"source\[1\]: signals: the set 'tokens' .* give tokenizer.path"):
+        check(load(str(manifest)), str(manifest))

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,9 +16,10 @@ from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord
 from redpajama.columns import read_batches, read_table
 from redpajama.manifest import Source, suggestion
 from redpajama.quality import rules
-from redpajama.quality.catalogue import SETS, SIGNALS, names_of
+from redpajama.quality.catalogue import SETS, SIGNALS, TOKENS, names_of
 from redpajama.quality.signals import PREFIX
 from redpajama.stages import Build, Result, Step, fingerprint, versions
+from redpajama.tokenize import encode, tokenizer
 
 VERSION = 1  # of the definitions, too
 LIBRARIES = ("numpy", "pyarrow")
@@ -30,10 +32,16 @@ def wanted_sets(source: Source) -> list[str]:
     Raises:
         ValueError: one line that names the key.
     """
+    known = [*SETS, TOKENS]
     asked = SETS if source.signals == "all" else source.signals or []
-    if unknown := [name for name in asked if name not in SETS]:
-        raise ValueError(f"signals: no set is called '{unknown[0]}'" + suggestion(unknown[0], ["all", *SETS]))
-    return [name for name in SETS if name in {*asked, *rules.sets_of(source.quality)}]
+    if unknown := [name for name in asked if name not in known]:
+        raise ValueError(f"signals: no set is called '{unknown[0]}'" + suggestion(unknown[0], ["all", *known]))
+    return [name for name in known if name in {*asked, *rules.sets_of(source.quality)}]
+
+
+def wants_tokens(source: Source) -> bool:
+    """Whether a source's signals need the tokenizer before anything is removed: it must be a given one."""
+    return TOKENS in wanted_sets(source)
 
 
 def check(source: Source) -> None:
@@ -60,12 +68,19 @@ def plan(build: Build) -> list[Part]:
                 lists={name: file["sha256"] for name, file in lists.items()},
                 unicode=unicodedata.unidata_version,
                 libraries=versions(*LIBRARIES),
+                **_tokenizer_of(build, sets),
             )
             for documents in build.parts("documents", source.name):
                 spec = {"documents": documents.stem, "file": documents.file(".parquet"), "lists": lists}
                 size = documents.counts["text_bytes"]
                 parts.append(Part("signals", source.name, stamp, documents.sha256, spec, size))
     return parts
+
+
+def _tokenizer_of(build: Build, sets: list[str]) -> dict[str, Any]:
+    if TOKENS not in sets:
+        return {}
+    return {"tokenizer": tokenizer.tokenizer_part(build).outputs, "tokenizers": versions("tokenizers")}
 
 
 def _list_files(build: Build, source: Source) -> dict[str, dict[str, Any]]:
@@ -85,15 +100,31 @@ def measure_part(build: Build, part: Part, outputs: Outputs) -> Result:
     from redpajama.quality import measures  # Numba is loaded where it is needed
 
     sets = wanted_sets(build.manifest.source_named(part.name))
+    compiled = [name for name in sets if name != TOKENS]
     lists = measures.word_lists(**{name: _read_list(build, file) for name, file in part.spec["lists"].items()})
     columns, rows = schema(sets), 0
+    inline = ["q_chars", "q_alpha_fraction"] if TOKENS in sets else []
     with pq.ParquetWriter(outputs.file(".parquet"), columns, compression="zstd", version="2.6") as writer:
-        for batch in read_batches(build.store, part.spec["file"], ["doc_id", "text"]):
-            measured = measures.measure(batch.column("text"), sets, lists)
+        for batch in read_batches(build.store, part.spec["file"], ["doc_id", "text", *inline]):
+            measured = measures.measure(batch.column("text"), compiled, lists)
+            if inline:
+                measured |= measure_tokens(batch, tokenizer.open_tokenizer(build))
             table = pa.table([batch.column("doc_id"), *measured.values()], schema=columns)
             writer.write_table(table, row_group_size=table.num_rows)
             rows += table.num_rows
     return [part.spec["documents"]], {"read": rows, "kept": rows}
+
+
+def measure_tokens(batch: pa.RecordBatch, encoder: encode.Tokenizer) -> dict[str, pa.Array]:
+    """Documents (text, q_chars, q_alpha_fraction) -> the signals of the set `tokens`; nothing for nothing is 0."""
+    chars, fraction = (batch.column(name).to_numpy() for name in ("q_chars", "q_alpha_fraction"))
+    tokens = np.array([len(ids) for ids in encoder.encode_batch(batch.column("text").to_pylist())], np.int64)
+    letters = np.rint(fraction * chars)
+    return {
+        "q_tokens": pa.array(tokens),
+        "q_tokens_per_char": pa.array(np.round(tokens / np.maximum(chars, 1), 8)),
+        "q_alpha_chars_per_token": pa.array(np.round(letters / np.maximum(tokens, 1), 8)),
+    }
 
 
 def _read_list(build: Build, file: dict[str, Any]) -> list[str]:

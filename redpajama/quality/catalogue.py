@@ -15,7 +15,8 @@ C4 = "C4 (arXiv 1910.10683, section 2.2; TensorFlow Datasets, text/c4_utils.py)"
 GITHUB = "RedPajama-1T (branch rp_v1, data_prep/github, get_filecontent_stats)"
 STARCODER = "StarCoder (arXiv 2305.06161, section 3.2; bigcode-dataset, preprocessing/filtering.py)"
 
-SETS = ("redpajama-v2", "gopher", "fineweb", "c4", "code")  # of the stage; `inline` is always there
+SETS = ("redpajama-v2", "gopher", "fineweb", "c4", "code")  # of the stage's kernels; `inline` is always there
+TOKENS = "tokens"  # the set that the build's own tokenizer measures: at its speed, so "all" does not mean it
 
 
 class Signal(NamedTuple):
@@ -140,10 +141,16 @@ _C4 = [
 _CODE = [
     ("code_xml_declaration", "count", "1 if '<?xml version=' stands in the first 100 characters, else 0", STARCODER),
 ]
+_TOKENS = [
+    ("tokens", "count", "tokens of the text, end of document not among them", "the manifest's [tokenizer]"),
+    ("tokens_per_char", "ratio", "tokens for each character", "SantaCoder (arXiv 2301.03988), turned round"),
+    ("alpha_chars_per_token", "ratio", "letters (category L) for each token", f"{GITHUB}; github_run_filter.py"),
+]
 
+_GROUPS = (_INLINE, _RPV2, _GOPHER, _FINEWEB, _C4, _CODE, _TOKENS)
 SIGNALS = {
     row[0]: Signal(row[0], group, *row[1:])
-    for group, rows in zip(("inline", *SETS), (_INLINE, _RPV2, _GOPHER, _FINEWEB, _C4, _CODE), strict=True)
+    for group, rows in zip(("inline", *SETS, TOKENS), _GROUPS, strict=True)
     for row in rows
 }
 

@@ -1,9 +1,10 @@
 """Sets of rules that others filtered with, by name: `preset = "gopher"` in `[source.quality]`. A bound is inclusive:
 `max_x = 0.3` keeps 0.3. The order of a preset is that of its makers' code; the first rule that fails is the reason.
 
-What is left out: of RedPajama-1T's GitHub rules, alphabetic characters for each token >= 1.5 (github_run_filter.py):
-tokens are counted after quality, on what is kept. C4's line rules and its bad words are a transform of the text; the
-preset `c4` holds what C4 asks of a page. StarCoder's rules go by language: option `filters` of the pipeline.
+What is left out: of RedPajama-1T's GitHub rules, letters for each token >= 1.5 (github_run_filter.py): that needs a
+given tokenizer, and its time; `min_alpha_chars_per_token = 1.5` beside the preset asks for it. C4's line rules and its
+bad words are a transform of the text; the preset `c4` holds what C4 asks of a page. StarCoder's rules go by language:
+option `filters` of the pipeline.
 
 Differs from datatrove 0.10.1 (bench/quality.py compares decisions): words are those of `str.split()`, not spaCy's,
 which count each punctuation mark as a word. n-grams are equal when their words are, there when their characters are
