@@ -5,7 +5,7 @@ than a patched function, the test also brings the defect back and shows that it 
 
      1  paragraph dedup over 1/5000 of a dump, first copy gone too      tests/test_paragraphs.py (dedup/paragraphs.py)
      2  short leftovers of paragraph dedup are kept                     tests/test_paragraphs.py
-     4  classifier: length floor on one side only, first documents      tests of quality's classifier
+     4  classifier: length floor on one side only, first documents      tests/test_scores.py (quality/training.py)
      all others                                                         here
 
 What covers each row of the recipe, on real data (g: tests/golden/<source>.json, read by test_golden.py):

@@ -161,7 +161,7 @@ def test_the_classifier_learns_from_cited_pages_and_as_many_others(built):
     assert min(cited) > max(others)
 
 
-def test_examples_have_passed_the_sources_own_limits_and_one_length_for_both_sides(built):
+def test_defect_04_examples_have_passed_the_sources_own_limits_and_one_length_for_both_sides(built):
     build, _ = built
     numbers = pages_of(build)
     for part in build.parts("examples"):
@@ -171,7 +171,7 @@ def test_examples_have_passed_the_sources_own_limits_and_one_length_for_both_sid
             assert len(row["text"]) >= 100
 
 
-def test_few_more_examples_are_drawn_than_are_wanted_but_all_cited_pages_count(tmp_path):
+def test_defect_04_others_are_drawn_by_hash_not_the_first_and_all_cited_pages_count(tmp_path):
     manifest = write_build(tmp_path)
     manifest.write_text(manifest.read_text().replace("epoch = 50", "epoch = 50\nmax_documents = 2"))
     build = build_stepwise(manifest, tmp_path / "root")
