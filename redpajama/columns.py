@@ -132,3 +132,14 @@ def _places_and_sizes(array: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarra
     sizes = np.diff(bounds)
     sizes[array.is_null().to_numpy(zero_copy_only=False)] = -1
     return bounds[:-1] + (data.address if data else 0), sizes
+
+
+def buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of all texts (uint8) and the n + 1 places where they begin and end (int64)."""
+    if texts.null_count:
+        raise ValueError(f"{texts.null_count} of {len(texts)} texts are null")
+    _, places, data = texts.cast(pa.large_string()).buffers()
+    if not len(texts):
+        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
+    bounds = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data or b"", np.uint8), bounds

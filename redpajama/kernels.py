@@ -1,4 +1,4 @@
-"""What compiled kernels share: Arrow's buffers as numpy arrays, a decoder of UTF-8, 64-bit hashes, Unicode tables."""
+"""What compiled kernels share: a decoder of UTF-8, 64-bit hashes, Unicode tables."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,14 +51,3 @@ def characters_of(codes: np.ndarray) -> pa.Array:
 
 def matches(characters: pa.Array, pattern: str) -> np.ndarray:
     return pc.match_substring_regex(characters, pattern).to_numpy(zero_copy_only=False)
-
-
-def buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of all texts (uint8) and the n + 1 places where they begin and end (int64)."""
-    if texts.null_count:
-        raise ValueError(f"{texts.null_count} of {len(texts)} texts are null")
-    _, places, data = texts.cast(pa.large_string()).buffers()
-    if not len(texts):
-        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
-    bounds = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data or b"", np.uint8), bounds

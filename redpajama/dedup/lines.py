@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.kernels import END_OF_CODES, OFFSET, PRIME, buffers, characters_of, compiled, decode, matches, mix
+from redpajama.columns import buffers
+from redpajama.kernels import END_OF_CODES, OFFSET, PRIME, characters_of, compiled, decode, matches, mix
 
 FEED = 0x0A
 SILENT, SPACE = np.uint32(1 << 30), np.uint32(1 << 31)  # flags beside a code

@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.kernels import BASE, END_OF_CODES, OFFSET, PRIME, buffers, characters_of, compiled, decode, matches, mix
+from redpajama.columns import buffers
+from redpajama.kernels import BASE, END_OF_CODES, OFFSET, PRIME, characters_of, compiled, decode, matches, mix
 
 VERSION = 1
 LIBRARIES = ("numpy", "pyarrow")

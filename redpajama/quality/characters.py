@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.kernels import END_OF_CODES, buffers
+from redpajama.columns import buffers
+from redpajama.kernels import END_OF_CODES
 
 SPACE = 1  # str.isspace: what str.split splits at, and \s
 WORD = 2  # \w: letters, numbers and _

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.kernels import buffers, compiled
+from redpajama.columns import buffers
+from redpajama.kernels import compiled
 from redpajama.quality import characters, lines, repetition, words
 from redpajama.quality.catalogue import names_of
 from redpajama.quality.stop_words import ENGLISH

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from redpajama.columns import buffers
 from redpajama.quality.catalogue import names_of
 
 VERSION = 1
@@ -37,9 +38,7 @@ def measure(texts: pa.LargeStringArray) -> dict[str, pa.Array]:
     Raises:
         ValueError: a text is null.
     """
-    if texts.null_count:
-        raise ValueError(f"{texts.null_count} of {len(texts)} texts are null")
-    blocks = [_measure_block(data, bounds) for data, bounds in _blocks(*_buffers(texts))]
+    blocks = [_measure_block(data, bounds) for data, bounds in _blocks(*buffers(texts))]
     return {PREFIX + name: pa.array(np.concatenate([block[name] for block in blocks])) for name in SIGNALS}
 
 
@@ -140,15 +139,6 @@ def _count(marks: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole to 8 decimals; 0 where there is nothing."""
     return np.round(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0), 8)
-
-
-def _buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of all texts (uint8) and int64[n + 1] places in them."""
-    _, places, data = texts.cast(pa.large_string()).buffers()
-    if not len(texts):
-        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
-    bounds = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data or b"", np.uint8), bounds
 
 
 def _blocks(data: np.ndarray, bounds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
