@@ -31,18 +31,23 @@ import tempfile
 from pathlib import Path
 
 import pyarrow as pa
-from dedup_scale import manifest, near_steps, run_step
+from dedup_scale import manifest, near_flow, run_turn
+from peers import peer_python
 
-from redpajama.artifacts import Outputs, Part, commit_stage, run_part
-from redpajama.columns import write_table
-from redpajama.dedup import minhash
-from redpajama.dedup.minhash import MinHashParams
-from redpajama.stages import Build, Job
+from redpajama.corpus.stages import DOCUMENTS
+from redpajama.dedup.near import minhash
+from redpajama.dedup.near.minhash import MinHashParams
+from redpajama.engine import runner
+from redpajama.engine.parts import Outputs, Part, Result
+from redpajama.engine.shapes import Piece, Single
+from redpajama.engine.stages import Build, Job
+from redpajama.engine.tables import write_table
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT.parent / "shared" / "data" / "neardup" / "PowerShell-Docs-versions-dev.tar.gz"
 PEERS = {"rensa": "rensa==0.5.0", "datasketch": "datasketch==2.0.0"}
 WHOLE = {"datatrove": "datatrove[io,processing]==0.10.1", "text-dedup": "text-dedup==0.4.0"}
+PACKAGES = (*PEERS.values(), *WHOLE.values(), "spacy")
 PEER = r"""
 import json, os, re, sys
 spent = lambda: sum(os.times()[:4])
@@ -152,49 +157,37 @@ def time_ours(pages: list[str], params: MinHashParams, rounds: int, sketch: int 
     return best
 
 
-def peer_python() -> str:
-    """The interpreter of the peers' environment, made when it is not there."""
-    folder = ROOT / ".venv-bench-dedup"
-    python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", *PEERS.values(), *WHOLE.values(), "spacy"], check=True
-    )
-    return str(python)
-
-
 def time_whole(pages: list[str], rounds: int) -> tuple[float, int]:
     """(seconds of the best round of ours, pages removed), after a small one that compiles."""
     best, removed = float("inf"), 0
     for number in range(rounds + 1):
         with tempfile.TemporaryDirectory() as root:
-            build = Build(Job(manifest("union-find", {}), root, "run"), {})
-            build.records["documents"] = write_pages(build, pages if number else pages[:20])
+            job = Job(manifest("union-find", {}), root, "run")
+            runner.start(job)
+            first, *others = runner.turns(job, [pages_stage(pages if number else pages[:20]), *near_flow(job.manifest)])
+            run_turn(first)
             started = spent()
-            for step in near_steps(build.manifest):
-                build.records[step.stage] = run_step(step, build)
+            build = [run_turn(turn) for turn in others][-1]
             best = min(best, spent() - started) if number else best
             removed = sum(build.stage("near")["all"].counts.get("dropped", {}).values())
     return best, removed
 
 
-def write_pages(build: Build, pages: list[str]) -> dict[str, str]:
-    """The pages as one documents part."""
+def pages_stage(pages: list[str]) -> Single:
+    """The stage that writes the pages as one documents part."""
     ids, sizes = [f"web/{number:06d}" for number in range(len(pages))], [len(page.encode()) for page in pages]
     table = pa.table({"doc_id": ids, "text": pa.array(pages, pa.large_string()), "q_bytes": sizes})
 
-    def write(outputs: Outputs) -> tuple[list, dict]:
+    def write(build: Build, part: Part, outputs: Outputs) -> Result:
         write_table(outputs.file(".parquet"), table)
         return [], {"read": len(pages), "kept": len(pages), "text_bytes": sum(sizes)}
 
-    part = Part("documents", "web", "pages", [len(pages)])
-    return {"web": commit_stage(build.store, part.folder, [run_part(build.store, part, write)]).key}
+    return Single(name=DOCUMENTS, version=1, pieces=lambda build: [Piece("web", "pages")], work=write)
 
 
 def time_whole_peers(pages: list[str]) -> dict[str, tuple[float, int]]:
     """{peer: (seconds, pages removed)}"""
-    python, found = peer_python(), {}
+    python, found = peer_python("dedup", PACKAGES), {}
     with tempfile.TemporaryDirectory() as folder:
         rows = [json.dumps({"id": str(number), "text": page}) + "\n" for number, page in enumerate(pages)]
         Path(folder, "pages.jsonl").write_text("".join(rows), encoding="utf-8")
@@ -214,7 +207,7 @@ def count_kept(folder: Path) -> int:
 
 def time_peers(pages: list[str], params: MinHashParams, rounds: int) -> dict[str, tuple[float, float]]:
     """{peer: (seconds with n-grams, seconds of signatures alone)}"""
-    python, found = peer_python(), {}
+    python, found = peer_python("dedup", PACKAGES), {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pages.json")
         path.write_text(json.dumps(pages), encoding="utf-8")

@@ -9,10 +9,10 @@ kernel limits (RLIMIT_DATA: heap, anonymous mappings and thread stacks; files an
 beyond it an allocation fails).
 
 By default a document is its signature: 24 n-gram hashes, of which an edit changes one or none, and their MinHash of 4
-bands x 4 rows = 16 permutations; written as signatures parts (6 GB), from which `candidates-near` to `near` run. What
-they hold is whole, so every pair is measured exactly and no text is asked for. With `--texts` a document is 40 words of
-4 letters (an edit changes a few at either end, in the 2 % the last one), and `signatures` to `near` run with the
-default parameters (14 x 8 = 112 permutations, 9 GB of signatures).
+bands x 4 rows = 16 permutations; a stage of this file's writes them as signatures parts (6 GB), from which the steps of
+`candidates-near` to `near` run. What they hold is whole, so every pair is measured exactly and no text is asked for.
+With `--texts` a document is 40 words of 4 letters (an edit changes a few at either end, in the 2 % the last one), and
+`signatures` to `near` run with the default parameters (14 x 8 = 112 permutations, 9 GB of signatures).
 
 Needs about 20 GB of disk for the first limit, and as much as the stages wrote for each other while it runs.
 """
@@ -23,11 +23,12 @@ import hashlib
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -35,12 +36,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from redpajama.artifacts import Outputs, Part, commit_stage, run_part
-from redpajama.build import flow
-from redpajama.columns import GROUP_ROWS, write_table
-from redpajama.dedup import minhash, near
+from redpajama.corpus.stages import DOCUMENTS
+from redpajama.dedup.near import minhash, signatures
+from redpajama.engine import runner
+from redpajama.engine.parts import Outputs, Part, PartRecord, Result
+from redpajama.engine.shapes import Counts, PerPart, Piece, Single, Stage
+from redpajama.engine.stages import Build, Job
+from redpajama.engine.tables import read_batches, write_table
+from redpajama.flow import flow
 from redpajama.manifest import Manifest, parse
-from redpajama.stages import Build, Job, Regroup, Step, balance
+from redpajama.preflight import complete
 
 WORDS, LETTERS = 40, 4
 HASHES, SHORT = 24, {"bands": 4, "rows": 4}
@@ -79,26 +84,43 @@ def texts(numbers: np.ndarray, total: int) -> pa.Array:
     return pa.Array.from_buffers(pa.large_string(), len(numbers), buffers)
 
 
-def write_documents(build: Build, total: int) -> dict[str, str]:
-    """Documents parts of the source `web`; {name: key of the stage record}."""
-    records, folder = [], ""
+def documents_stage(total: int, has_texts: bool) -> Single:
+    """The stage that writes `total` documents of the source `web`."""
+    return Single(
+        name=DOCUMENTS, version=1, pieces=partial(pieces, total), work=write_texts if has_texts else write_numbers
+    )
+
+
+def pieces(total: int, build: Build) -> Iterator[Piece]:
+    """A part for each PART_DOCUMENTS."""
     for start in range(0, total, PART_DOCUMENTS):
-        count = min(PART_DOCUMENTS, total - start)
-        part = Part("documents", "web", "synthetic", [start, count, total], {"start": start, "count": count})
-        records.append(run_part(build.store, part, lambda outputs, part=part: write_part(outputs, part, total)))
-        folder = part.folder
-    return {"web": commit_stage(build.store, folder, records).key}
+        spec = {"start": start, "count": min(PART_DOCUMENTS, total - start), "total": total}
+        yield Piece("web", spec, spec)
 
 
-def write_part(outputs: Outputs, part: Part, total: int) -> tuple[list, dict]:
+def numbers_of(part: Part) -> np.ndarray:
+    """uint64[n]: the numbers of a part's documents."""
+    return np.arange(part.spec["start"], part.spec["start"] + part.spec["count"], dtype=np.uint64)
+
+
+def ids_of(numbers: np.ndarray) -> pa.Array:
+    return pa.array([f"web/{number:08d}" for number in numbers.tolist()])
+
+
+def write_texts(build: Build, part: Part, outputs: Outputs) -> Result:
     """One documents part with the columns that near-dedup reads."""
-    numbers = np.arange(part.spec["start"], part.spec["start"] + part.spec["count"], dtype=np.uint64)
-    blocks = [texts(block, total) for block in np.array_split(numbers, 1 + len(numbers) // 50_000)]
-    ids = pa.array([f"web/{number:08d}" for number in numbers.tolist()])
-    sizes = pa.array(np.full(len(numbers), WORDS * (LETTERS + 1), np.int64))
-    write_table(outputs.file(".parquet"), pa.table({"doc_id": ids, "text": pa.chunked_array(blocks), "q_bytes": sizes}))
-    count = len(numbers)
-    return [], {"read": count, "kept": count, "text_bytes": count * WORDS * (LETTERS + 1)}
+    numbers, size = numbers_of(part), WORDS * (LETTERS + 1)
+    blocks = [texts(block, part.spec["total"]) for block in np.array_split(numbers, 1 + len(numbers) // 50_000)]
+    columns = {"text": pa.chunked_array(blocks), "q_bytes": pa.array(np.full(len(numbers), size, np.int64))}
+    write_table(outputs.file(".parquet"), pa.table({"doc_id": ids_of(numbers), **columns}))
+    return [], {"read": len(numbers), "kept": len(numbers), "text_bytes": len(numbers) * size}
+
+
+def write_numbers(build: Build, part: Part, outputs: Outputs) -> Result:
+    """One documents part that holds nothing but its documents' numbers."""
+    numbers = numbers_of(part)
+    write_table(outputs.file(".parquet"), pa.table({"number": numbers}))
+    return [], {"read": len(numbers), "kept": len(numbers), "text_bytes": 200 * len(numbers)}
 
 
 # ---- signatures
@@ -122,45 +144,30 @@ def sign(grams: np.ndarray) -> np.ndarray:
     return np.stack([(high * factor + addend).min(axis=1) for factor, addend in zip(factors, addends, strict=True)], 1)
 
 
-def write_signatures(build: Build, total: int) -> dict[str, dict[str, str]]:
-    """{stage: {name: key of the stage record}} of documents parts without a text and their signatures parts."""
-    records, starts = [], {}
-    for start in range(0, total, PART_DOCUMENTS):
-        part = Part("documents", "web", "unwritten", [start, total])
-        count = min(PART_DOCUMENTS, total - start)
-        counts = {"read": count, "kept": count, "text_bytes": 200 * count}
-        records.append(run_part(build.store, part, lambda outputs, counts=counts: write_nothing(outputs, counts)))
-        starts[records[-1].stem] = start
-    build.records["documents"] = {"web": commit_stage(build.store, part.folder, records).key}
-    signed = []
-    for part in near.plan_signatures(build):
-        start = starts[part.spec["documents"]]
-        signed.append(run_part(build.store, part, partial(write_signed, part, start, total)))
-    return {**build.records, "signatures": {"web": commit_stage(build.store, part.folder, signed).key}}
+def signatures_stage(total: int) -> PerPart:
+    """The stage `signatures`, but that it makes up what it cannot read."""
+    return replace(
+        signatures.STAGE, depends=lambda build, name: {"documents": total}, work=partial(write_signed, total)
+    )
 
 
-def write_nothing(outputs: Outputs, counts: dict) -> tuple[list, dict]:
-    """A documents part whose documents nobody reads."""
-    write_table(outputs.file(".parquet"), pa.table({"doc_id": pa.array([], pa.string())}))
-    return [], counts
-
-
-def write_signed(part: Part, start: int, total: int, outputs: Outputs) -> tuple[list, dict]:
+def write_signed(total: int, build: Build, name: str, documents: PartRecord, outputs: Outputs) -> Counts:
     """One signatures part."""
-    schema, end = near.signed_schema(PERMUTATIONS), min(start + PART_DOCUMENTS, total)
-    with pq.ParquetWriter(outputs.file(".parquet"), schema, version="2.6", **near.PACKING) as writer:
-        for first in range(start, end, GROUP_ROWS):
-            numbers = np.arange(first, min(first + GROUP_ROWS, end), dtype=np.uint64)
+    count, schema = 0, signatures.signed_schema(PERMUTATIONS)
+    with pq.ParquetWriter(outputs.file(".parquet"), schema, version="2.6", **signatures.PACKING) as writer:
+        for batch in read_batches(build.store, documents.file(".parquet"), ["number"]):
+            numbers = batch.column("number").to_numpy()
             grams = hashes(numbers, total)
             columns = [
-                pa.array([f"web/{number:08d}" for number in numbers.tolist()]),
+                ids_of(numbers),
                 pa.array(200 + (mix(numbers) >> np.uint64(58)).astype(np.int64)),
                 pa.array(np.full(len(numbers), HASHES)),
                 pa.Array.from_buffers(schema.field("signature").type, len(numbers), [None, pa.py_buffer(sign(grams))]),
                 pa.array([row.tobytes() for row in grams], pa.large_binary()),
             ]
             writer.write_table(pa.table(columns, schema=schema))
-    return [part.spec["documents"]], {"read": end - start, "kept": end - start}
+            count += len(numbers)
+    return {"read": count, "kept": count, "ngrams": count * HASHES}
 
 
 # ---- stages
@@ -170,63 +177,61 @@ def manifest(components: str, near: dict[str, int]) -> Manifest:
     """One source, and how it is compared."""
     source = {"name": "web", "pipeline": "c4", "inputs": ["x"]}
     dedup = {"near": near, "components": components}
-    return parse({"name": "scale", "seed": 1, "source": [source], "dedup": dedup}, "scale.toml")
+    return complete(parse({"name": "scale", "seed": 1, "source": [source], "dedup": dedup}, "scale.toml"))
 
 
-def near_steps(given: Manifest) -> list[Step]:
-    """The steps of near-dedup, regroups as partition files."""
-    steps = flow(given, "dedup")
-    found = steps[[step.stage for step in steps].index(near.SIGNATURES.stage) :]
-    return [each for step in found for each in (step.as_steps() if isinstance(step, Regroup) else [step])]
+def near_flow(given: Manifest) -> list[Stage]:
+    """The stages of near-dedup."""
+    stages = flow(given, "dedup")
+    return stages[[stage.name for stage in stages].index(signatures.STAGE.name) :]
 
 
-def run_step(step: Step, build: Build) -> dict[str, str]:
-    """All parts of one step, one after the other; {name: key of the stage record}."""
-    by_folder: dict[str, tuple[str, list]] = {}
-    for part in step.plan(build):
-        record = run_part(build.store, part, lambda outputs, part=part: step.work(build, part, outputs))
-        assert balance(record.counts) is None
-        by_folder.setdefault(part.folder, (part.name, []))[1].append(record)
-    return {name: commit_stage(build.store, folder, records).key for folder, (name, records) in by_folder.items()}
+def run_turn(turn: runner.Turn) -> Build:
+    """All parts of one step, one after the other; the build after it."""
+    for number in range(runner.plan(turn)):
+        runner.do(turn, number)
+    state = runner.commit(turn)
+    if "failed" in state:
+        raise SystemExit(state["failed"])
+    return Build(turn.job, state["records"])
 
 
-def job(given: argparse.Namespace) -> Job:
-    """The build of these options."""
-    return Job(manifest(given.components, {} if given.texts else SHORT), str(given.folder), "run")
-
-
-def stages(given: argparse.Namespace) -> list[Step]:
-    """What is measured: all of near-dedup, or what follows its signatures."""
-    return near_steps(job(given).manifest)[0 if given.texts else 1 :]
+def turns(given: argparse.Namespace, limit: float) -> tuple[list[runner.Turn], list[runner.Turn]]:
+    """The steps of a run under a limit: those that prepare, and those that are measured."""
+    job = Job(manifest(given.components, {} if given.texts else SHORT), str(given.folder), f"limit-{limit:g}")
+    prepared: list[Stage] = [documents_stage(given.documents, given.texts)]
+    stages = near_flow(job.manifest)
+    if not given.texts:
+        prepared.append(signatures_stage(given.documents))
+        stages = stages[1:]
+    found, count = runner.turns(job, [*prepared, *stages]), len(prepared)
+    return found[:count], found[count:]
 
 
 def work(given: argparse.Namespace) -> None:
-    """Run one step in this process, under the limit; the state of the build is FOLDER/state.json."""
-    limit = int(given.limits[0] * 2**30)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    state = given.folder / "state.json"
-    build = Build(job(given), json.loads(state.read_text()))
+    """Run one step in this process, under the limit."""
+    (limit,) = given.limits
+    resource.setrlimit(resource.RLIMIT_DATA, (int(limit * 2**30), int(limit * 2**30)))
     started = time.monotonic()
-    done = run_step(next(step for step in stages(given) if step.stage == given.worker), build)
-    state.write_text(json.dumps({**build.records, given.worker: done}))
+    run_turn(next(turn for turn in turns(given, limit)[1] if turn.step.stage == given.worker))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sys.stdout.write(json.dumps([time.monotonic() - started, peak]))
 
 
-def run_all(given: argparse.Namespace, limit: float) -> dict[str, tuple[float, int]]:
+def run_all(given: argparse.Namespace, limit: float, measured: list[runner.Turn]) -> dict[str, tuple[float, int]]:
     """{stage: (seconds, peak resident bytes)}; the first worker that dies ends the run."""
     found = {}
     options = ["--folder", str(given.folder), "--components", given.components, "--limits", str(limit)]
-    options += ["--texts"] if given.texts else []
+    options += ["--documents", str(given.documents), *(["--texts"] if given.texts else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-    for step in stages(given):
-        command = [sys.executable, __file__, "--worker", step.stage, *options]
+    for stage in (turn.step.stage for turn in measured):
+        command = [sys.executable, __file__, "--worker", stage, *options]
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
         if result.returncode:
-            raise SystemExit(f"{step.stage}: exit {result.returncode}\n{result.stderr[-2000:]}")
-        found[step.stage] = tuple(json.loads(result.stdout))
-        seconds, peak = found[step.stage]
-        sys.stdout.write(f"  {step.stage:24}{seconds:9.1f} s{peak / 2**20:9.0f} MiB peak resident\n")
+            raise SystemExit(f"{stage}: exit {result.returncode}\n{result.stderr[-2000:]}")
+        found[stage] = tuple(json.loads(result.stdout))
+        seconds, peak = found[stage]
+        sys.stdout.write(f"  {stage:30}{seconds:9.1f} s{peak / 2**20:9.0f} MiB peak resident\n")
         sys.stdout.flush()
     return found
 
@@ -263,27 +268,31 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace) -> None:
-    """Run under each limit and compare the bytes; signatures are kept, everything after them is made again."""
-    build, root, started = Build(job(given), {}), given.folder, time.monotonic()
-    if given.texts:
-        written = {"documents": write_documents(build, given.documents)}
-    else:
-        written = write_signatures(build, given.documents)
-    sys.stdout.write(f"{given.documents:,} documents written in {time.monotonic() - started:.0f} s\n")
-    sys.stdout.flush()
-    names = [step.stage for step in near_steps(build.manifest)]
-    digests, rows = set(), {}
+    """Run under each limit and compare the bytes; what is prepared is kept, all else is made again."""
+    digests: set[str] = set()
     for limit in given.limits:
-        for stage in names[1:]:
-            shutil.rmtree(root / stage, ignore_errors=True)
-        Path(root, "state.json").write_text(json.dumps(written))
+        prepared, measured = turns(given, limit)
+        stages = [turn.step.stage for turn in measured]
+        for stage in [*stages, f".tmp/{measured[0].job.run}"]:
+            measured[0].job.store.remove(stage)
+        prepare(prepared, given.documents)
         sys.stdout.write(f"limit {limit} GiB\n")
-        rows[limit] = run_all(given, limit)
-        digests.add(digest(root, names))
-        counts = Build(build.job, json.loads(Path(root, "state.json").read_text()))
-        found = {**counts.stage("clusters")["all"].counts, **counts.stage("near")["all"].counts}
-        sys.stdout.write(f"  {json.dumps(found)}\n  digest {sorted(digests)}\n")
-        report(given.documents, limit, rows[limit], len(digests))
+        found = run_all(given, limit, measured)
+        digests.add(digest(given.folder, stages))
+        build = Build(measured[0].job, runner.read_state(measured[0].job, stages[-1])["records"])
+        counts = {**build.stage("clusters")["all"].counts, **build.stage("near")["all"].counts}
+        sys.stdout.write(f"  {json.dumps(counts)}\n  digest {sorted(digests)}\n")
+        report(given.documents, limit, found, len(digests))
+
+
+def prepare(prepared: list[runner.Turn], documents: int) -> None:
+    """Write what the measured steps read, or find that it is there."""
+    started = time.monotonic()
+    runner.start(prepared[0].job)
+    for turn in prepared:
+        run_turn(turn)
+    sys.stdout.write(f"{documents:,} documents prepared in {time.monotonic() - started:.0f} s\n")
+    sys.stdout.flush()
 
 
 def report(documents: int, limit: float, found: dict[str, tuple[float, int]], digests: int) -> None:

@@ -11,6 +11,10 @@ exact: the Jaccard similarity of every pair's n-grams.
 2. Real copies. `redpajama build --until dedup` of all documents by default parameters: recall over all pairs of J of at
    least 0.9 (a pair is found when one of it is removed), precision of candidates before verification, and of removals
    on the pairs of bench/labelled_pairs.json. `--pairs N` prints N more pairs to read, with their differences.
+3. Losses. Of each near-duplicate that went, the share of its n-grams that does not stand in its survivor, and that
+   stands in no survivor at all, by plain sets: of the prose above, of code (files of ../shared/data/github/repos,
+   threshold .70) and of news and other pages (C4 samples), beside the same by the preset `lossless`. `--losses` prints
+   these alone.
 """
 
 import argparse
@@ -23,6 +27,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from itertools import combinations
 from pathlib import Path
 
@@ -30,8 +35,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from redpajama.dedup import minhash, ngrams
-from redpajama.dedup.minhash import PRESETS, MinHashParams, curve
+from redpajama.dedup.near import minhash, ngrams
+from redpajama.dedup.near.minhash import PRESETS, MinHashParams, curve
+from redpajama.extract.sourcecode import suffix_of
 
 ROOT = Path(__file__).parents[1]
 LABELS = Path(__file__).with_name("labelled_pairs.json")
@@ -51,7 +57,7 @@ options = {{ site = "{site}.stackexchange.com" }}
 
 
 def read_documents(data: Path, folder: Path) -> dict[str, str]:
-    """{name: text} of everything."""
+    """{name: text} of all prose."""
     return {**docs_pages(data), **books(data), **threads(data, folder)}
 
 
@@ -179,18 +185,21 @@ def candidates(documents: dict[str, str], params: MinHashParams) -> set[tuple[st
     return {tuple(sorted(pair)) for bucket in buckets.values() for pair in combinations(bucket, 2)}
 
 
-def removals(documents: dict[str, str], folder: Path) -> tuple[dict[str, str], dict[str, float]]:
+def removals(
+    documents: dict[str, str], folder: Path, near: str = "{}", kind: str = "prose"
+) -> tuple[dict[str, str], dict[str, float]]:
     """Build to the end of dedup: ({removed: survivor} of all stages, {removed by near: similarity})."""
+    folder.mkdir(exist_ok=True)
     rows = [{"text": text, "url": f"https://{name}", "timestamp": "t"} for name, text in documents.items()]
     (folder / "all-0.json.gz").write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
     manifest = folder / "all.toml"
-    source = 'pipeline = "c4"\ninputs = ["all-*.json.gz"]\nmax_removed_fraction = 1\n'
-    manifest.write_text(f'name = "truth"\nseed = 1\n[dedup]\nnear = {{}}\n[[source]]\nname = "all"\n{source}')
+    source = f'pipeline = "c4"\nkind = "{kind}"\ninputs = ["all-*.json.gz"]\nmax_removed_fraction = 1\n'
+    manifest.write_text(f'name = "truth"\nseed = 1\n[dedup]\nnear = {near}\n[[source]]\nname = "all"\n{source}')
     by_text = {text: name for name, text in documents.items()}
     names = {doc_id: by_text.get(text) for doc_id, text in build(manifest, folder / "all", "dedup").items()}
     gone, near = {}, {}
     for stage in ("exact", "near"):
-        for path in sorted((folder / "all").glob(f"{stage}/*/part-*.parquet")):
+        for path in sorted((folder / "all").glob(f"{stage}-homes/*/*.verdicts.parquet")):
             for row in pq.read_table(path).to_pylist():
                 gone[names[row["doc_id"]]] = names[json.loads(row["evidence"])["survivor"]]
                 if stage == "near":
@@ -216,16 +225,83 @@ def labelled_precision(gone: dict[str, str], labels: list[dict]) -> tuple[int, i
     return len(removed), sum(each["copy"] for each in removed)
 
 
+# ---- losses
+
+
+def code_files(data: Path) -> dict[str, str]:
+    """Source files of the repositories."""
+    found = {}
+    for path in sorted((data / "github" / "repos").glob("*.tar.gz")):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.isfile() and suffix_of(member.name) and member.size < 1 << 20:
+                    text = archive.extractfile(member).read().decode("utf-8", "replace")
+                    found[f"code/{path.stem}/{member.name}"] = text
+    return {name: text for name, text in found.items() if text.strip()}
+
+
+def news_pages(data: Path) -> dict[str, str]:
+    """Pages of C4's samples."""
+    found = {}
+    for path in sorted((data / "c4").rglob("*.json.gz")):
+        for number, line in enumerate(gzip.decompress(path.read_bytes()).splitlines()):
+            found[f"news/{path.stem}/{number}"] = json.loads(line)["text"]
+    return {name: text for name, text in found.items() if text.strip()}
+
+
+def losses(documents: dict[str, str], gone: dict[str, str], near: dict[str, float], rule: tuple) -> np.ndarray:
+    """float64[removals, 2]: shares of n-grams that are not in its survivor, and in no survivor."""
+    names = list(documents)
+    grams = dict(zip(names, ngrams.distinct_ngrams(pa.array([documents[name] for name in names]), *rule), strict=True))
+    held = np.unique(np.concatenate([grams[name] for name in names if name not in gone]))
+    rows = [(grams[name], grams[gone[name]]) for name in sorted(near) if len(grams[name])]
+    return np.array([[missing(own, one), missing(own, held)] for own, one in rows]).reshape(-1, 2)
+
+
+def missing(ones: np.ndarray, held: np.ndarray) -> float:
+    """The share of some n-grams that others, sorted, do not hold."""
+    places = np.minimum(np.searchsorted(held, ones), max(0, len(held) - 1))
+    return float((held[places] != ones).mean()) if len(held) else 1.0
+
+
+def loss_table(sets: dict[str, tuple[dict[str, str], str, str]], folder: Path) -> None:
+    """A line a set and policy."""
+    sys.stdout.write("\nn-grams of near-duplicates that went: mean and 95th percentile of the share not in ...\n")
+    for name, (documents, near, kind) in sets.items():
+        for policy in (near, '{ preset = "lossless" }'):
+            params = minhash.parse(tomllib.loads(f"near = {policy}")["near"])
+            gone, removed = removals(documents, folder / f"{name}-{policy == near}", policy, kind)
+            found = losses(documents, gone, removed, params.ngrams_of(kind))
+            label = f"{name}{'' if policy == near else ', lossless'}"
+            if not len(found):
+                sys.stdout.write(f"{label:<18} none of {len(documents):,} went\n")
+                continue
+            mean, high = found.mean(axis=0), np.quantile(found, 0.95, axis=0)
+            sys.stdout.write(
+                f"{label:<18}{len(found):>6,} of {len(documents):,} went; its survivor {mean[0]:.2%} ({high[0]:.2%}), "
+                f"all survivors {mean[1]:.2%} ({high[1]:.2%})\n"
+            )
+            sys.stdout.write(f"RESULT dedup_loss_{label.replace(', ', '_')} mean={mean[1]:.4f} own={mean[0]:.4f}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--pairs", type=int, default=0)
+    parser.add_argument("--losses", action="store_true")
     given = parser.parse_args()
     params = MinHashParams()
     with tempfile.TemporaryDirectory() as folder:
         documents = read_documents(given.data.resolve(), Path(folder))
         kinds = {kind: sum(name.startswith(kind) for name in documents) for kind in ("docs/", "books/", "threads/")}
         sys.stdout.write(f"{len(documents):,} documents: {kinds}\n")
+        data = given.data.resolve()
+        code = (code_files(data), "{ threshold = 0.7 }", "code")
+        loss_table(
+            {"prose": (documents, "{}", "prose"), "code": code, "news": (news_pages(data), "{}", "prose")}, Path(folder)
+        )
+        if given.losses:
+            return
         gone, near = removals(documents, Path(folder))
         truth = true_pairs(documents, params, 0.5)
         if given.pairs:

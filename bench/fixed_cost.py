@@ -7,13 +7,14 @@ noted them) from the wall time. With two workers the busier half of the parts' s
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from timing import notes
 
 DEMO = Path(__file__).parents[1] / "manifests" / "demo.toml"
 
@@ -25,8 +26,7 @@ def measure(workers: int) -> tuple[float, float]:
         started = time.monotonic()
         subprocess.run(command, check=True, capture_output=True)
         wall = time.monotonic() - started
-        notes = [json.loads(path.read_bytes()) for path in Path(folder, "timing").rglob("*.json")]
-        work = sum(note["seconds"] for note in notes)
+        work = sum(note["seconds"] for _, note in notes(Path(folder)))
     return wall, wall - work / workers
 
 

@@ -17,6 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import zstandard
+from timing import notes
 
 MANIFEST = """
 name = "memory"
@@ -75,9 +76,8 @@ def main() -> None:
 def report(root: Path, documents: int, seconds: float, gigabytes: float) -> None:
     """Peaks and seconds by stage, from what the workers noted."""
     peaks: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for path in (root / "timing").rglob("*.json"):
-        note = json.loads(path.read_bytes())
-        row = peaks[path.relative_to(root / "timing").parts[0]]
+    for stage, note in notes(root):
+        row = peaks[stage]
         row[0], row[1] = max(row[0], note["peak_bytes"] / 2**20), row[1] + note["seconds"]
     for stage, (peak, spent) in sorted(peaks.items(), key=lambda item: item[1][0]):
         sys.stdout.write(f"{stage:16} {spent:8.1f} s   peak so far {peak:7.0f} MiB\n")

@@ -10,8 +10,9 @@ own words (spaCy's English tokenizer) and once with `str.split` in its place: th
 Everything runs on one core, and seconds are those of the processor (`time.process_time`), the best round of ours and
 one round of the peers; ours is warm (compiled). datatrove's filters are called document by document, without its
 readers and writers, and stop at the first rule that fails; ours measure all. datatrove is installed into
-.venv-bench-quality. Plain Python for RedPajama-V2's signals is tests/reference_signals.py: `Counter`, `re`,
-`str.translate`, a Python object for each word, as RedPajama-V2's own code.
+.venv-bench-quality. C4's rules are compared with C4's own code (`c4_rules.py`), line by line and page by page. Plain
+Python for RedPajama-V2's signals is tests/reference_signals.py: `Counter`, `re`, `str.translate`, a Python object for
+each word, as RedPajama-V2's own code.
 """
 
 import argparse
@@ -27,15 +28,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import c4_rules
 import pyarrow as pa
+from peers import peer_python
+from timing import best_seconds
 
 from redpajama.manifest import Classifier
-from redpajama.quality import classifier, language, measures, models, rules, signals
-from redpajama.quality.catalogue import SETS
+from redpajama.quality import rules
+from redpajama.quality.measures import batch as measures
+from redpajama.quality.measures import inline
+from redpajama.quality.measures.catalogue import SETS
+from redpajama.quality.models import classifier, language, model_files
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
-PEER = ["datatrove==0.10.1", "spacy", "nltk", "regex", "ftfy", "tldextract"]
+PEER = ("datatrove==0.10.1", "spacy", "nltk", "regex", "ftfy", "tldextract")
 PRESETS = ["gopher-repetition", "gopher-quality", "fineweb"]
 DATATROVE = r"""
 import json, sys, time
@@ -95,17 +102,6 @@ def read_pages(data: Path, limit: int) -> list[str]:
     return [page for page in pages if page][:limit]
 
 
-def best_seconds(work: Callable[[], Any], rounds: int) -> float:
-    """Of the processor, after one round that compiles or loads."""
-    work()
-    best = float("inf")
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        best = min(best, time.process_time() - started)
-    return best
-
-
 def decide(texts: pa.LargeStringArray) -> list[str | None]:
     """For each text the rule that removes it: signals and rules of the three presets."""
     columns = measures.measure(texts, ["gopher", "fineweb"])
@@ -122,18 +118,8 @@ def train_classifier(pages: list[str]) -> Any:
         labels = (wish.positive_label, wish.negative_label)
         lines = (classifier.example(labels[number % 2], page) for number, page in enumerate(pages))
         examples.write_text("".join(f"{line.rstrip()}\n" for line in lines), encoding="utf-8")
-        models.train(examples, wish, 1, target)
-        return models.load(models.ModelFile("bench", str(target), "bench"))
-
-
-def peer_python() -> str:
-    """The interpreter of the peer's environment, made when it is not there."""
-    folder = ROOT / ".venv-bench-quality"
-    python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PEER], check=True)
-    return str(python)
+        model_files.train(examples, wish, 1, target)
+        return model_files.load(model_files.ModelFile("bench", str(target), "bench"))
 
 
 def run_datatrove(pages: list[str], splitter: str) -> tuple[float, list[str | None]]:
@@ -141,7 +127,7 @@ def run_datatrove(pages: list[str], splitter: str) -> tuple[float, list[str | No
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pages.json")
         path.write_text(json.dumps(pages), encoding="utf-8")
-        command = [peer_python(), "-c", DATATROVE, splitter, str(path)]
+        command = [peer_python("quality", PEER), "-c", DATATROVE, splitter, str(path)]
         result = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, reasons = json.loads(result.stdout.splitlines()[-1])
     return seconds, [reason and REASONS[reason] for reason in reasons]
@@ -167,6 +153,14 @@ def compare(title: str, ours: list[str | None], theirs: list[str | None]) -> Non
     )
     for (one, other), count in Counter(differ).most_common(8):
         show(f"    {count:4}  ours: {one or 'kept'}; datatrove: {other or 'kept'}")
+
+
+def compare_c4(pages: list[str]) -> None:
+    """C4's own code beside ours, on released rows and on pages as they were crawled."""
+    for title, some in (("C4, released rows", pages[:1000]), ("C4, crawled pages", pages[1000:])):
+        if some:
+            differ = c4_rules.compare(some)
+            show(f"{title}: " + ", ".join(f"{what} {number:,}" for what, number in differ.items()))
 
 
 def show(line: str) -> None:
@@ -198,12 +192,12 @@ def main() -> None:
     for name in SETS[1:]:
         speed(f"ours: signals of the set {name}", lambda name=name: measures.measure(texts, [name]))
     every = speed("ours: all sets", lambda: measures.measure(texts, list(SETS)))
-    speed("ours: the eight signals of every document", lambda: signals.measure(texts))
-    lid = models.load(language.EMBEDDED)
-    speed("language id, lid.176.ftz (fastText)", lambda: language.identify(lid, models.one_line(texts)))
+    speed("ours: the eight signals of every document", lambda: inline.measure(texts))
+    lid = model_files.load(language.EMBEDDED)
+    speed("language id, lid.176.ftz (fastText)", lambda: language.identify(lid, model_files.one_line(texts)))
     quality_model = train_classifier(pages)
     title = "classifier, dimension 100 (fastText)"
-    speed(title, lambda: classifier.score(quality_model, models.one_line(texts), "__label__wiki"))
+    speed(title, lambda: classifier.score(quality_model, model_files.one_line(texts), "__label__wiki"))
     own_words, own = run_datatrove(pages, "spacy")
     same_words, same = run_datatrove(pages, "split")
     show(f"{'datatrove 0.10.1, its words (spaCy)':<44}{megabytes / own_words:9.3f} MB/s")
@@ -214,6 +208,7 @@ def main() -> None:
     show(f"removed by ours {sum(map(bool, mine)):,}, by datatrove {sum(map(bool, own)):,}")
     compare("same words (str.split)", mine, same)
     compare("its own words (spaCy)", mine, own)
+    compare_c4(pages)
     result("quality_rpv2_signals", version_2, plain)
     result("quality_rules_same_words", ours, megabytes / same_words)
     result("quality_rules", ours, megabytes / own_words)

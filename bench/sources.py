@@ -1,6 +1,6 @@
 """Reading each source: ours beside what a user would run instead, on the same files, one core, in one run.
 
-    python bench/sources.py [SOURCE …] [--megabytes 20] [--rounds 3] [--core 0]
+    python bench/sources.py [SOURCE …] [--megabytes 20] [--rounds 3] [--core 0] [--before CHECKOUT]
 
 Samples come from ../shared/data, repeated until there are so many megabytes of decoded input. Each side is a process of
 its own pinned to one core; rounds of the two sides take turns, after a short one that warms caches; medians count. Time
@@ -10,11 +10,12 @@ peers lack: tolerance of damage, a ledger, ids, metadata. Peers are installed in
 
     wet            datatrove's WarcReader                       warc           the same, and its Trafilatura extractor
     wikipedia      gensim's extract_pages and filter_wiki       stackexchange  lxml iterparse and BeautifulSoup
-    c4, pile       gzip or zstandard, and json                  the_stack      pyarrow, to_pylist
+    c4, rows, pile gzip or zstandard, and json                  the_stack, rows_parquet  pyarrow, to_pylist
     github         tarfile and a regular expression             arxiv          tarfile, gzip and regular expressions
     books          open and a regular expression
 
-One source alone (after its pipeline changed): `python bench/sources.py stackexchange`.
+One source alone (after its pipeline changed): `python bench/sources.py stackexchange`. With --before the other side is
+this project as it is in another checkout.
 """
 
 import argparse
@@ -33,11 +34,22 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+from peers import peer_python
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 PEERS = ("datatrove[io,processing]==0.10.1", "gensim==4.4.0", "beautifulsoup4==4.14.2", "lxml_html_clean", "zstandard")
-PIPELINES = {"wet": "common_crawl", "warc": "common_crawl"}  # others are called as their pipeline
-OPTIONS = {"pile": {"slices": ["PubMed Abstracts", "USPTO Backgrounds"]}, "stackexchange": {"site": "a.example"}}
+PIPELINES = {
+    "wet": "common_crawl",
+    "warc": "common_crawl",
+    "rows_parquet": "rows",
+}  # others are called as their pipeline
+OPTIONS = {
+    "rows": {"fields": {"url": "url", "meta": ["date"]}},
+    "rows_parquet": {"fields": {"id": "id", "url": "url"}},
+    "pile": {"slices": ["PubMed Abstracts", "USPTO Backgrounds"]},
+    "stackexchange": {"site": "a.example"},
+}
 WARM_UP_SECONDS = 1.0
 
 OURS = r"""
@@ -45,15 +57,15 @@ import json, os, sys
 from pathlib import Path
 core, source, options, warm_up = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), float(sys.argv[4])
 os.sched_setaffinity(0, {core})
-from redpajama.io import RawFile
+from redpajama.raw.io import RawFile
 from redpajama.pipelines import pipeline
 from redpajama.records import Tally
-module, path = pipeline(source), Path(sys.argv[5])
+reader, path = pipeline(source), Path(sys.argv[5])
 file = RawFile(path.name, str(path), path.stat().st_size, "0" * 64)
 
 def read():
     tally = Tally()
-    for document in module.read([file], module.Options(**options), source, tally):
+    for document in reader.read([file], reader.options(**options), source, tally):
         yield document
         tally.rows.clear()
 """
@@ -106,6 +118,12 @@ def the_stack():
         for row in batch.to_pylist():
             yield row["content"], row["hexsha"], row["max_stars_repo_licenses"]
 
+def rows_parquet():
+    import pyarrow.parquet as pq
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=256):
+        for row in batch.to_pylist():
+            yield row["text"], row["id"], row["url"]
+
 SUFFIXES = (".py", ".js", ".go", ".java", ".c", ".h", ".md", ".rs", ".rb", ".cpp", ".xml")
 HEADER = re.compile(r"\A\s*/\*.*?\*/", re.DOTALL)
 
@@ -144,7 +162,8 @@ def books():
     start, end = START.search(text), END.search(text)
     yield text[start.end() if start else 0 : end.start() if end else len(text)].strip()
 
-READERS = {"wet": lambda: warc(False), "warc": lambda: warc(True), "c4": json_lines, "pile": json_lines}
+BOTH = {"wet": lambda: warc(False), "warc": lambda: warc(True)}
+READERS = {**BOTH, **dict.fromkeys(("c4", "pile", "rows"), json_lines)}
 read = READERS.get(sys.argv[3]) or globals()[sys.argv[3]]
 """
 TIMED = r"""
@@ -216,6 +235,26 @@ def c4(folder: Path, wanted: int) -> tuple[Path, int]:
     return _write(folder, "c4-train.00000-of-01024.json.gz", gzip.compress(text, 6)), len(text)
 
 
+def rows(folder: Path, wanted: int) -> tuple[Path, int]:
+    """The same rows as a table of one's own."""
+    return c4(folder, wanted)
+
+
+def rows_parquet(folder: Path, wanted: int) -> tuple[Path, int]:
+    """The same rows as Parquet, zstd, with an id."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = gzip.decompress((SHARED / "c4/wimbd/c4-sample.00000-of-00001.json.gz").read_bytes())
+    lines = [json.loads(line) for line in text.splitlines()]
+    found = lines * repeated(sum(len(line["text"].encode()) for line in lines), wanted)
+    columns = {name: [line[name] for line in found] for name in ("text", "url")}
+    path = folder / "rows.parquet"
+    table = pa.table({"id": [f"row-{number}" for number in range(len(found))], **columns})
+    pq.write_table(table, path, row_group_size=1000, compression="zstd")
+    return path, sum(len(line["text"].encode()) for line in found)
+
+
 def pile(folder: Path, wanted: int) -> tuple[Path, int]:
     """Rows of two slices, as the release packs them."""
     import zstandard
@@ -284,29 +323,19 @@ def _write(folder: Path, name: str, data: bytes) -> Path:
 
 SAMPLES: dict[str, Callable[[Path, int], tuple[Path, int]]] = {
     function.__name__: function
-    for function in (wet, warc, wikipedia, stackexchange, c4, pile, the_stack, github, arxiv, books)
+    for function in (wet, warc, wikipedia, stackexchange, c4, rows, rows_parquet, pile, the_stack, github, arxiv, books)
 }
 
 
 # ---- the two sides
 
 
-def peer_python() -> str:
-    """The interpreter of the peers' environment, made when it is not there."""
-    folder = ROOT / ".venv-bench-sources"
-    python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PEERS], check=True)
-    return str(python)
-
-
-def time_round(python: str, script: str, arguments: list[str]) -> tuple[float, int]:
+def time_round(python: str, script: str, arguments: list[str], root: Path = ROOT) -> tuple[float, int]:
     """(seconds, documents) of one round in a process of its own."""
     command = [python, "-c", script + TIMED, *arguments]
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "ARROW_NUM_THREADS", "NUMBA_NUM_THREADS")}
-    environment = {**os.environ, **threads, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    environment = {**os.environ, **threads, "PYTHONPATH": str(root)}
+    result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=root)
     seconds, count = json.loads(result.stdout.splitlines()[-1])
     return seconds, count
 
@@ -318,7 +347,8 @@ def compare(name: str, given: argparse.Namespace, peer: str) -> str:
         last = [str(WARM_UP_SECONDS), str(path)]
         mine = [str(given.core), PIPELINES.get(name, name), json.dumps(OPTIONS.get(name, {})), *last]
         theirs = [str(given.core), "-", name, *last]
-        rounds = [(time_round(sys.executable, OURS, mine), time_round(peer, PEER, theirs)) for _ in range(given.rounds)]
+        other_side = (sys.executable, OURS, mine, given.before) if given.before else (peer, PEER, theirs)
+        rounds = [(time_round(sys.executable, OURS, mine), time_round(*other_side)) for _ in range(given.rounds)]
     ours, other = (decoded / 1e6 / statistics.median(side[0] for side in sides) for sides in zip(*rounds, strict=True))
     counts = f"{rounds[0][0][1]:,} documents, peer {rounds[0][1][1]:,}"
     sys.stdout.write(f"{name:<14}{decoded / 1e6:7.1f} MB  ours {ours:7.1f}  peer {other:7.1f} MB/s  ({counts})\n")
@@ -332,10 +362,11 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)))
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="compare with this, not with peers")
     given = parser.parse_args()
     if unknown := [name for name in given.sources if name not in SAMPLES]:
         parser.error(f"no source {unknown[0]!r}; known: {', '.join(SAMPLES)}")
-    peer = peer_python()
+    peer = "" if given.before else peer_python("sources", PEERS)
     results = [compare(name, given, peer) for name in given.sources or SAMPLES]
     sys.stdout.writelines(results)
 

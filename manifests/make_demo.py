@@ -198,8 +198,8 @@ def scratch(member: bytes) -> bytes:
 def c4() -> dict[str, bytes]:
     """Rows as allenai/c4 has them.
 
-    Planted: two-spaces.txt again under another address with other white space, file-names.txt as its mobile page, without
-    one sentence and with another date, a row without text, a line cut off.
+    Planted: two-spaces.txt again under another address with other white space, file-names.txt as its mobile page,
+    without one sentence and with another date, a row without text, a line cut off.
     """
     rows = [c4_row(*text) for text in read_texts("c4")]
     head, body = read_text("c4/two-spaces.txt")

@@ -12,11 +12,29 @@ END_OF_CODES = 0x40000  # planes 4 to 16 hold no letter, mark, number or white s
 PRIME = np.uint64(0x100000001B3)  # FNV-1a
 OFFSET = np.uint64(0xCBF29CE484222325)
 BASE = np.uint64(0x9E3779B97F4A7C15)  # of the rolling polynomial: odd, from the golden ratio
+# Scripts written without spaces between words: Han and what stands beside it; of class SA (complex context) in UAX #14,
+# Line_Break; and those that it breaks by orthographic syllables as Balinese and Javanese (classes AK, AP, AS).
+UNSPACED = (
+    "["
+    + "".join(
+        rf"\p{{{script}}}"
+        for script in (
+            *("Han", "Hiragana", "Katakana", "Bopomofo", "Yi"),
+            *("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Ahom"),
+            *("Balinese", "Javanese"),
+        )
+    )
+    + "]"
+)
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # SplitMix64's finaliser
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile with Numba, cached on disk; where no folder for the cache is writable, compile in each process."""
+    """Compile with Numba, cached on disk; where no folder for the cache is writable, compile in each process.
+
+    The cache sees a change in the file of the function itself only: after one in a kernel that it calls from another
+    file, delete `__pycache__/*.nb[ci]`.
+    """
     try:
         return njit(cache=True, nogil=True)(function)
     except RuntimeError:  # "no locator available": neither beside the package, nor at home, nor NUMBA_CACHE_DIR

@@ -2,42 +2,34 @@
 
 import re
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from redpajama.artifacts import UserError
+from redpajama import weights
+from redpajama.mistakes import READ_KEYS, Examined, Mistake, Several, examine
+from redpajama.mistakes import ManifestError as ManifestError
+from redpajama.mistakes import suggestion as suggestion
+from redpajama.tables import NAME, Condition, Mixture, Shards, Table, Tokens, with_pipelines
 
-MIXTURE_PART_TOKENS = 8_000_000  # about 35 MB of text
 PART_BYTES = 256 << 20
-NAME = re.compile(r"[a-z][a-z0-9_-]*")
-Kind = Literal["prose", "code", "tables"]  # of text: near-dedup compares within one
+Kind = Literal["prose", "code", "tables"]  # of text: dedup compares within one
+VersionRule = Literal["longest", "newest"]  # which of the texts that a source gives one id stays
+KINDS: tuple[Kind, ...] = get_args(Kind)
+T = TypeVar("T")
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)]
 
 
-class ManifestError(UserError):
-    """The manifest is wrong; the message is one line that says where, what, and what would be right."""
+def given(value: T | None) -> T:
+    """What a stage takes for granted, since the flow has it only where this is there: its table, what it reads.
 
-
-def suggestion(word: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` where a known word is near, else the list of known words."""
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(sorted(known))}"
-
-
-class Table(BaseModel):
-    """A TOML table: closed (an unknown key is an error with a suggestion) and frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, values: Any) -> Any:
-        if isinstance(values, dict) and (unknown := sorted(values.keys() - cls.model_fields.keys())):
-            raise ValueError(f"unknown key '{unknown[0]}'" + suggestion(unknown[0], list(cls.model_fields)))
-        return values
+    Raises:
+        LookupError: it is not there.
+    """
+    if value is None:
+        raise LookupError("a stage asks for what this build does not have")
+    return value
 
 
 class Train(Table):
@@ -53,6 +45,8 @@ class Tokenizer(Table):
     path: str | None = None
     train: Train | None = None
     end_of_document: str | None = None  # the token's text; found by its usual names when not given
+    # which library encodes; not given: fastokens where it agrees with tokenizers. Outputs are the same: in no hash
+    backend: Annotated[Literal["fastokens", "tokenizers"] | None, Field(exclude=True)] = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "Tokenizer":
@@ -108,10 +102,19 @@ class Dump(Table):
         return self
 
 
+class Dataset(Table):
+    """`dataset = { path = "allenai/c4", name = "en" }`: the files of a split of a data set, instead of `inputs`."""
+
+    path: str  # on the Hugging Face hub, or a folder relative to the manifest's
+    name: str | None = None  # of the configuration; not given: the only one, or the one called default
+    split: str = "train"
+    revision: str | None = None  # a branch, tag or commit of the hub; not given: main
+
+
 class Language(Table):
     """`[source.language]`: every document's language by fastText, and which languages stay."""
 
-    keep: list[str] = []  # the model's labels, "en" say; none named: any language stays
+    keep: list[str] = Field(default=[])  # "en" say, in any form of its code; none named: any language stays
     min_score: float = Field(default=0.5, ge=0, le=1)  # CCNet's
     path: str | None = None  # lid.176.bin, say; not given: the lid.176.ftz that comes with the package
 
@@ -121,14 +124,17 @@ class LanguageModel(Table):
 
     model: str
     tokenizer: str
-    head: float | None = Field(default=None, gt=0)  # perplexities below it; not given: CCNet's for the language
-    middle: float | None = Field(default=None, gt=0)
+    # perplexities below it; not given: CCNet's for the language
+    head: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    middle: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class Perplexity(Table):
     """`[source.perplexity]`: CCNet's buckets by the perplexity under a language model of Wikipedia."""
 
-    keep: list[Literal["head", "middle", "tail", "all"]] = ["head", "middle"]  # "all": languages without a model
+    keep: list[Literal["head", "middle", "tail", "all"]] = Field(
+        default=["head", "middle"]
+    )  # "all": languages without a model
     models: dict[str, LanguageModel] = Field(min_length=1)
 
 
@@ -151,9 +157,11 @@ class Classifier(Table):
     negative: str | None = None  # the source that the others are drawn from
     min_chars: int = Field(default=1000, ge=1)  # of the examples of both sides
     max_documents: int = Field(default=300_000, ge=1)  # of each side
+    # of each side: fewer are refused. By fastText's defaults, 800 pages of each score all others from 0.47 to 0.55
+    min_documents: int = Field(default=1000, ge=1)
     dim: int = Field(default=100, ge=1)  # this and what follows: fastText's defaults
     epoch: int = Field(default=5, ge=1)
-    lr: float = Field(default=0.1, gt=0)
+    lr: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     word_ngrams: int = Field(default=1, ge=1)
     min_count: int = Field(default=1, ge=1)
 
@@ -194,7 +202,8 @@ class Clean(Table):
 
     c4_lines: bool = False
     bad_words: str | None = None  # a list of words, one a line: documents that hold one go
-    bad_words_language: str = "en"
+    # not said where it is the default: a record of the manifest is read again
+    bad_words_language: str = Field(default="en", exclude_if=lambda language: language == "en")
     pii: Pii = Pii()  # `true`: all kinds
 
     @field_validator("pii", mode="before")
@@ -218,7 +227,7 @@ class Blocklist(Table):
     """`[source.blocklist]`: documents from listed domains and URLs go; formats in `quality/blocklist.py`."""
 
     lists: list[str] = Field(min_length=1)  # files of entries; one that ends in / is a folder of UT1's categories
-    categories: list[str] = []  # of the folders
+    categories: list[str] = Field(default=[])  # of the folders
 
     @model_validator(mode="after")
     def _folders_have_categories(self) -> "Blocklist":
@@ -234,27 +243,34 @@ class Source(Table):
     """`[[source]]`: raw inputs, the pipeline that reads them, and the rules its documents must pass."""
 
     name: str
-    pipeline: str
+    pipeline: str  # of a source made of a reading: that of the reading
+    # the [[reading]] that it is made of, and what of it: conditions on the meta. The first source that takes one has it
+    reading: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    where: dict[str, Condition] | None = Field(default=None, exclude_if=lambda value: value is None)
     inputs: list[str] = Field(default=[], min_length=1, exclude_if=lambda inputs: not inputs)
     dump: list[Dump] = Field(default=[], min_length=1, exclude_if=lambda dumps: not dumps)
+    dataset: Dataset | None = Field(default=None, exclude_if=lambda value: value is None)
+    # of its raw parts, drawn by hash of the seed and the part's name; not given: all
+    sample: float | None = Field(default=None, gt=0, le=1, exclude_if=lambda value: value is None)
     requester_pays: bool = Field(default=False, exclude_if=lambda pays: not pays)  # S3 bills whoever reads: accepted
-    sha256: dict[str, Sha256] = {}  # URL -> expected SHA-256 (hex)
+    sha256: dict[str, Sha256] = Field(default={})  # URL -> expected SHA-256 (hex)
     groups: int | None = Field(default=None, ge=1)  # files below 16 MB are grouped by name into so many parts
     # larger files are read in ranges of about so much, where their format allows it
-    part_bytes: int = Field(default=PART_BYTES, ge=1, exclude_if=lambda value: value == PART_BYTES)
+    part_bytes: int = Field(default=PART_BYTES, ge=256, exclude_if=lambda value: value == PART_BYTES)
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)  # of raw units
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     paragraphs: Paragraphs | None = Field(default=None, exclude_if=lambda value: value is None)
     clean: Clean | None = Field(default=None, exclude_if=lambda value: value is None)
-    quality: dict[str, float | str | list[str]] = {}
-    # of its texts; not given: code for github and the_stack, prose for others
+    quality: dict[str, float | str | list[str]] = Field(default={})
+    tokens: Tokens | None = Field(default=None, exclude_if=lambda value: value is None)  # that it is said to hold
+    # of its texts; not given: what its pipeline says
     kind: Kind | None = Field(default=None, exclude_if=lambda value: value is None)
     blocklist: Blocklist | None = Field(default=None, exclude_if=lambda value: value is None)
     # sets of signals to measure beside those of the rules; see `redpajama signals`
     signals: list[str] | Literal["all"] | None = Field(default=None, exclude_if=lambda value: value is None)
     stop_words: str | None = Field(default=None, exclude_if=lambda value: value is None)  # a file; not given: English
     bad_words: str | None = Field(default=None, exclude_if=lambda value: value is None)  # a file: a phrase a line
-    # of its documents that near-dedup may remove; not given: 0.9 for common_crawl and c4, 0.5 for others
+    # of its documents that near-dedup may remove; not given: what its pipeline says
     max_removed_fraction: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda value: value is None)
     language: Language | None = Field(default=None, exclude_if=lambda value: value is None)
     perplexity: Perplexity | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -265,12 +281,6 @@ class Source(Table):
     def wants_models(self) -> bool:
         """Whether a model scores its documents."""
         return bool(self.language or self.perplexity or self.classifier)
-
-    @model_validator(mode="after")
-    def _language_comes_first(self) -> "Source":
-        if self.perplexity and not self.language:
-            raise ValueError("perplexity needs to know the language: add [source.language]")
-        return self
 
     @field_validator("name")
     @classmethod
@@ -286,60 +296,38 @@ class Source(Table):
 
     @model_validator(mode="after")
     def _reads_one_thing(self) -> "Source":
-        if self.inputs and self.dump:
-            raise ValueError("give either inputs or dump, and not both")
-        if not self.inputs and not self.dump:
-            raise ValueError("nothing to read: give inputs, or a dump of CommonCrawl")
+        given, found = [key for key in READ_KEYS if getattr(self, key)], []
+        if len(given) > 1:
+            found.append(f"give either {' or '.join(given)}, and not both")
+        if not given and not self.reading:
+            found.append("nothing to read: give inputs, a dataset, or a dump of CommonCrawl")
+        if given and self.reading:
+            found.append(f"give either {given[0]} or reading, and not both")
+        if self.where is not None and not self.reading:
+            found.append("where goes with reading: to draw from a part of a source say so in its [[mixture.slice]]")
+        if self.reading and self.paragraphs:
+            found.append("paragraphs does not go with reading: its lines are compared in the source that reads them")
+        if self.perplexity and not self.language:
+            found.append("perplexity needs to know the language: add [source.language]")
+        if found:
+            raise Several(found)
         return self
+
+    @property
+    def read_key(self) -> str:
+        """The key that says what is read."""
+        return next((key for key in READ_KEYS if getattr(self, key)), "reading")
 
 
 class Dedup(Table):
     """`[dedup]`: which copy of a text survives."""
 
     exact: bool = True
-    order: list[str] = []  # source names; the earlier keeps its copy. Default: order of the manifest
+    order: list[str] = Field(default=[])  # source names; the earlier keeps its copy. Default: order of the manifest
+    versions: VersionRule = Field(default="longest", exclude_if=lambda value: value == "longest")
     near: dict[str, Any] | str | None = Field(default=None, exclude_if=lambda value: value is None)  # off when absent
-    # how clusters are found, to the same bytes: in one process at 9 bytes a document, or by regroups
-    components: Literal["union-find", "star"] = Field(
-        default="union-find", exclude_if=lambda value: value == "union-find"
-    )
-
-
-class Slice(Table):
-    """`[[mixture.slice]]`: a source's share of the budget."""
-
-    source: str
-    weight: float = Field(ge=0, allow_inf_nan=False)
-    max_epochs: float = Field(default=1, gt=0, le=16)
-
-
-class Mixture(Table):
-    """`[mixture]`: how many tokens, and how much of each source."""
-
-    budget_tokens: int = Field(gt=0)
-    allow_shortfall: bool = False
-    slice: list[Slice] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _draws_from_something(self) -> "Mixture":
-        if not any(share.weight for share in self.slice):
-            raise ValueError("every weight is 0: nothing to draw from; give at least one slice a weight")
-        return self
-
-
-class Shards(Table):
-    """`[shards]`: the training files."""
-
-    tokens_per_shard: int = Field(default=100_000_000, gt=0)
-    formats: list[Literal["megatron"]] = ["megatron"]
-
-    def count(self, total_tokens: int) -> int:
-        """How many shards a corpus of so many tokens has."""
-        return max(1, -(-total_tokens // self.tokens_per_shard))
-
-    def ranges(self, total_tokens: int) -> int:
-        """How many parts of the mixture make one shard: each is sorted in memory."""
-        return max(1, -(-min(self.tokens_per_shard, total_tokens) // MIXTURE_PART_TOKENS))
+    # how clusters are found, to the same rows: in one process at 9 bytes a document, or by regroups
+    components: Literal["auto", "union-find", "star"] = Field(default="auto", exclude_if=lambda value: value == "auto")
 
 
 class Manifest(Table):
@@ -349,11 +337,13 @@ class Manifest(Table):
     seed: int = Field(ge=0, lt=1 << 64)
     subset_shape: Literal["redpajama-1t"] = "redpajama-1t"
     tokenizer: Tokenizer | None = None
+    reading: list[Source] = Field(default=[], exclude_if=lambda value: not value)  # raw files that several are made of
     source: list[Source] = Field(min_length=1)
     classifier: list[Classifier] = Field(default=[], exclude_if=lambda value: not value)
     dedup: Dedup = Dedup()
     mixture: Mixture | None = None
     shards: Shards = Shards()
+    withdrawn: list[str] = Field(default=[], exclude_if=lambda value: not value)  # lists that `remove` wrote elsewhere
     folder: Annotated[str, Field(exclude=True)] = "."
 
     @field_validator("name")
@@ -361,47 +351,66 @@ class Manifest(Table):
     def _is_a_name(cls, name: str) -> str:
         return Source._is_a_name(name)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tell_pipelines(cls, values: Any) -> Any:
+        """A source made of a reading has its pipeline."""
+        return with_pipelines(values) if isinstance(values, dict) else values
+
     @model_validator(mode="after")
     def _names_agree(self) -> "Manifest":
         names = [source.name for source in self.source]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"source '{twice[0]}' is named twice")
-        self._check_classifiers(names)
-        self._check_permutation("dedup.order", self.dedup.order, names, optional=True)
+        found = [f"source '{name}' is named twice" for name in _twice(names)]
+        found += self._readings_disagree(names)
+        found += self._classifiers_disagree(names)
+        found += _no_permutation("dedup.order", self.dedup.order, names) if self.dedup.order else []
         if self.mixture:
-            self._check_permutation("mixture.slice", [part.source for part in self.mixture.slice], names)
-            if self.tokenizer is None:
-                raise ValueError("a mixture is counted in tokens: add a [tokenizer]")
+            drawn = list(dict.fromkeys(share.source for share in self.mixture.slice))
+            found += _no_permutation("mixture.slice", drawn, names)
+        if self.mixture and self.tokenizer is None:
+            found.append("a mixture is counted in tokens: add a [tokenizer]")
+        found += self._counts_disagree()
+        if found:
+            raise Several(found)
         return self
 
-    def _check_classifiers(self, names: list[str]) -> None:
+    def _readings_disagree(self, names: list[str]) -> list[str]:
+        readings = [reading.name for reading in self.reading]
+        found = [f"'{name}' is the name of two readings, or of a source too" for name in _twice([*names, *readings])]
+        found = [] if _twice(names) else found
+        for source in self.source:
+            if source.reading and source.reading not in readings:
+                hint = suggestion(source.reading, readings) if readings else "; add a [[reading]]"
+                found.append(f"source '{source.name}': no reading is called '{source.reading}'{hint}")
+        used = {source.reading for source in self.source}
+        return found + [f"reading '{name}': no source is made of it" for name in readings if name not in used]
+
+    def _counts_disagree(self) -> list[str]:
+        """Counts that another tokenizer made."""
+        own = self.tokenizer.path if self.tokenizer else None
+        return [
+            f"source '{source.name}': its tokens were counted by '{other}', and the mixture counts by "
+            f"'{own or 'a tokenizer of its own'}'; leave tokens.tokenizer out if both have the same vocabulary"
+            for source in self.source
+            if source.tokens and (other := source.tokens.tokenizer) and other != own
+        ]
+
+    def _classifiers_disagree(self, names: list[str]) -> list[str]:
         known = [classifier.name for classifier in self.classifier]
-        if twice := [name for name in known if known.count(name) > 1]:
-            raise ValueError(f"classifier '{twice[0]}' is named twice")
+        found = [f"classifier '{name}' is named twice" for name in _twice(known)]
         for source in self.source:
             if source.classifier and (wanted := source.classifier.name) not in known:
                 hint = suggestion(wanted, known) if known else "; add a [[classifier]]"
-                raise ValueError(f"source '{source.name}': no classifier is named '{wanted}'{hint}")
+                found.append(f"source '{source.name}': no classifier is named '{wanted}'{hint}")
         for classifier in self.classifier:
+            where = f"classifier '{classifier.name}'"
             for key in ("positive", "cited_by", "negative"):
                 if (name := getattr(classifier, key)) and name not in names:
-                    hint = suggestion(name, names)
-                    raise ValueError(f"classifier '{classifier.name}'.{key}: no source is named '{name}'{hint}")
-            if (name := classifier.cited_by) and (found := self.source_named(name).pipeline) != "wikipedia":
-                raise ValueError(f"classifier '{classifier.name}'.cited_by: '{name}' is read by {found}, not wikipedia")
-
-    @staticmethod
-    def _check_permutation(where: str, given: list[str], names: list[str], optional: bool = False) -> None:
-        if optional and not given:
-            return
-        for name in given:
-            if name not in names:
-                raise ValueError(f"{where}: no source is named '{name}'" + suggestion(name, names))
-        if len(set(given)) < len(given):
-            raise ValueError(f"{where}: '{next(n for n in given if given.count(n) > 1)}' stands there twice")
-        if missing := [name for name in names if name not in given]:
-            hint = "; weight = 0 leaves it out" if where == "mixture.slice" else ""
-            raise ValueError(f"{where}: source '{missing[0]}' is missing{hint}")
+                    found.append(f"{where}.{key}: no source is named '{name}'{suggestion(name, names)}")
+            cited = classifier.cited_by if classifier.cited_by in names else None
+            if cited and (reader := self.source_named(cited).pipeline) != "wikipedia":
+                found.append(f"{where}.cited_by: '{cited}' is read by {reader}, not wikipedia")
+        return found
 
     @property
     def dedup_order(self) -> list[str]:
@@ -409,12 +418,30 @@ class Manifest(Table):
         return self.dedup.order or [source.name for source in self.source]
 
     def source_named(self, name: str) -> Source:
-        """The `[[source]]` of that name."""
-        return next(source for source in self.source if source.name == name)
+        """The `[[source]]`, or `[[reading]]`, of that name."""
+        return next(source for source in [*self.source, *self.reading] if source.name == name)
+
+    @property
+    def readers(self) -> list[Source]:
+        """All that read raw files: sources of their own, and readings."""
+        return [*(source for source in self.source if not source.reading), *self.reading]
 
     def classifier_named(self, name: str) -> Classifier:
         """The `[[classifier]]` of that name."""
         return next(classifier for classifier in self.classifier if classifier.name == name)
+
+
+def _twice(names: list[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def _no_permutation(where: str, given: list[str], names: list[str]) -> list[str]:
+    """Why `given` does not name each source once."""
+    unknown = [f"{where}: no source is named '{name}'{suggestion(name, names)}" for name in given if name not in names]
+    twice = [f"{where}: '{name}' stands there twice" for name in _twice(given)]
+    hint = "; weight = 0 leaves it out" if where == "mixture.slice" else ""
+    missing = [f"{where}: source '{name}' is missing{hint}" for name in names if name not in given]
+    return unknown + twice + (missing if len(unknown) < len(missing) or not unknown else [])
 
 
 def load(path: str) -> Manifest:
@@ -423,31 +450,39 @@ def load(path: str) -> Manifest:
     Raises:
         ManifestError: not readable, not TOML, or against the model; one line.
     """
+    return parse(read(path), path)
+
+
+def read(path: str) -> dict[str, Any]:
+    """The values of a manifest file.
+
+    Raises:
+        ManifestError: not readable, or not TOML; one line.
+    """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ManifestError(f"{path}: {error.strerror or error}") from None
+        raise ManifestError(path, [Mistake("", error.strerror or str(error))]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: not TOML: {error}") from None
-    return parse(values, path)
+        raise ManifestError(path, [Mistake("", f"not TOML: {error}")]) from None
 
 
 def parse(values: dict[str, Any], path: str) -> Manifest:
-    """A manifest from parsed TOML; `path` names the file in errors and gives the folder of relative inputs."""
-    if "folder" in values:
-        raise ManifestError(f"{path}: unknown key 'folder'")
-    try:
-        return Manifest(**values, folder=str(Path(path).resolve().parent))
-    except ValidationError as error:
-        raise ManifestError(f"{path}: {_first_line(error)}") from None
+    """A manifest from parsed TOML; `path` names the file in errors and gives the folder of relative inputs.
+
+    Raises:
+        ManifestError: it is against the model.
+    """
+    found = examine_all(values, path)
+    if found.mistakes:
+        raise ManifestError(path, found.mistakes)
+    return found.model
 
 
-def _first_line(error: ValidationError) -> str:
-    """`source[2].inputs: Field required (got …)` of the first problem that pydantic found."""
-    problem = error.errors(include_url=False)[0]
-    where = ""
-    for step in problem["loc"]:
-        where += f"[{step + 1}]" if isinstance(step, int) else f".{step}"
-    message = problem["msg"].removeprefix("Value error, ")
-    got = "" if problem["type"] in ("missing", "value_error") else f", not {problem['input']!r:.80}"
-    return f"{where.lstrip('.')}: {message}{got}".removeprefix(": ")
+def examine_all(values: dict[str, Any], path: str) -> Examined:
+    """The same, with every mistake, and what could be understood."""
+    reserved = [Mistake("", "unknown key 'folder'")] if "folder" in values else []
+    folder = Path(path).resolve().parent
+    values, misread = weights.filled(values, folder)
+    found = examine(Manifest, {**values, "folder": str(folder)})
+    return found._replace(mistakes=[*reserved, *misread, *found.mistakes])

@@ -16,10 +16,11 @@ MAX_QUARANTINE_BYTES = 64 * 1024  # raw bytes kept of one quarantined unit
 
 
 class Reason(StrEnum):
-    """Every cause of a drop or a quarantine. The values are the report's rows: kebab-case, stable."""
+    """Every cause of a drop, a quarantine or a note. The values are the report's rows: kebab-case, stable."""
 
     # dropped by a pipeline
     EMPTY_TEXT = "empty-text"
+    ONLY_A_TITLE = "only-a-title"  # a WET record of one line
     REPEATED_RECORD = "repeated-record"  # the same id and the same content again in one part
     NOT_A_PAGE = "not-a-page"  # WARC: request, metadata, warcinfo, revisit
     NOT_HTML = "not-html"
@@ -34,7 +35,7 @@ class Reason(StrEnum):
     NO_BOOK_TEXT = "no-book-text"
     PDF_ONLY = "pdf-only"
     NOT_TEX = "not-tex"
-    NOT_INCLUDED = "not-included"  # a TeX file that the main file never inputs
+    NOT_INCLUDED = "not-included"  # a TeX file that the main file never inputs, or inputs where its text is cut
     NO_SECTION = "no-section"
     REDIRECT = "redirect"
     DISAMBIGUATION = "disambiguation"
@@ -59,6 +60,10 @@ class Reason(StrEnum):
     MISSING_FIELD = "missing-field"
     UNSAFE_PATH = "unsafe-path"
     UNDECODABLE = "undecodable"
+    # noted: the unit is kept, and something of it was mended
+    MALFORMED_DATE = "malformed-date"
+    LONE_SURROGATE = "lone-surrogate"
+    FORBIDDEN_CHARACTER = "forbidden-character"
     # verdicts of later stages
     BELOW_MINIMUM = "below-minimum"
     ABOVE_MAXIMUM = "above-maximum"
@@ -73,6 +78,11 @@ class Reason(StrEnum):
     NEAR_DUPLICATE = "near-duplicate"
     REPEATED_TEXT = "repeated-text"  # too little is left of it without the spans that its source holds elsewhere
     NO_TOKENS = "no-tokens"
+    TOO_MANY_TOKENS = "too-many-tokens"  # longer than the mixture's max_document_tokens
+    MAX_COPIES = "max-copies"  # near copies of it are drawn as often as any text may be
+    HELD_OUT = "held-out"  # for validation
+    # notes on what was kept
+    NO_FOOT = "no-foot"  # a book without the line that ends it: whole as far as one can see
 
 
 class Document(NamedTuple):
@@ -94,7 +104,7 @@ LEDGER_SCHEMA = pa.schema(
     [
         pa.field("doc_id", pa.string()),  # "" where the unit never had one
         pa.field("stage", pa.string()),
-        pa.field("verdict", pa.string()),  # dropped | quarantined
+        pa.field("verdict", pa.string()),  # dropped | quarantined | noted
         pa.field("reason", pa.string()),
         pa.field("value", pa.float64()),
         pa.field("threshold", pa.float64()),
@@ -131,6 +141,7 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     damaged: Counter[str] = field(default_factory=Counter)  # byte ranges, not units
+    noted: Counter[str] = field(default_factory=Counter)  # of units that have an outcome
     consumed_bytes: int = 0
     skipped_bytes: int = 0
     rows: list[LedgerRow] = field(default_factory=list)  # drained by the stage
@@ -138,9 +149,11 @@ class Tally:
     @classmethod
     def resume(cls, counts: dict[str, Any]) -> "Tally":
         """A tally that goes on from the `counts` of another."""
-        tables = {name: Counter(counts[name]) for name in ("dropped", "quarantined")}
         sums = {name: counts[name] for name in ("read", "kept", "merged", "consumed_bytes", "skipped_bytes")}
-        return cls(**sums, **tables, damaged=Counter(counts["damaged_ranges"]))
+        tally = cls(**sums)
+        tally.dropped, tally.quarantined = Counter(counts["dropped"]), Counter(counts["quarantined"])
+        tally.damaged, tally.noted = Counter(counts["damaged_ranges"]), Counter(counts.get("noted", {}))
+        return tally
 
     def unit(self, count: int = 1) -> None:
         """The reader met `count` more raw units."""
@@ -172,6 +185,11 @@ class Tally:
         self.quarantined[reason] += 1
         self._row(doc_id, "quarantined", reason, None, None, self._from(evidence), raw[:MAX_QUARANTINE_BYTES])
 
+    def note(self, doc_id: str, reason: Reason, **evidence: Any) -> None:
+        """One unit is kept, and is not as it was written: evidence says what of it. It counts as no outcome."""
+        self.noted[reason] += 1
+        self._row(doc_id, "noted", reason, None, None, self._from(evidence))
+
     def _from(self, evidence: dict[str, Any]) -> dict[str, Any]:
         return {"from": self.start, **evidence} if self.start else evidence
 
@@ -182,12 +200,22 @@ class Tally:
         where = {"offset": start, "end": end, **evidence}
         self._row("", "quarantined", reason, None, None, where, raw[:MAX_QUARANTINE_BYTES])
 
-    def _row(self, doc_id, verdict, reason, value, threshold, evidence, raw=b"") -> None:
+    def _row(
+        self,
+        doc_id: str,
+        verdict: str,
+        reason: Reason,
+        value: float | None,
+        threshold: float | None,
+        evidence: dict[str, Any],
+        raw: bytes = b"",
+    ) -> None:
         self.rows.append(LedgerRow(doc_id, verdict, reason, value, threshold, {"file": self.file, **evidence}, raw))
 
     def counts(self) -> dict[str, Any]:
         """The sums as they stand in the part record."""
-        return {
+        noted = {"noted": dict(sorted(self.noted.items()))} if self.noted else {}
+        return noted | {
             "read": self.read,
             "kept": self.kept,
             "merged": self.merged,

@@ -3,18 +3,18 @@
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 
 from conftest import raw_file
 
-from redpajama.io import RawFile
+from redpajama.pipelines import Pipeline
+from redpajama.raw.io import RawFile
 from redpajama.records import Document, Tally
 
 
-def read_balanced(module: ModuleType, files: Sequence[RawFile], **options) -> tuple[list[Document], Tally]:
+def read_balanced(reader: Pipeline, files: Sequence[RawFile], **options) -> tuple[list[Document], Tally]:
     """(documents, tally); fails unless every unit has one outcome and every byte is accounted for."""
     tally, documents = Tally(), []
-    for document in module.read(files, module.Options(**options), "src", tally):
+    for document in reader.read(files, reader.options(**options), "src", tally):
         document.text.encode()  # valid Unicode
         documents.append(document)
         tally.keep()

@@ -3,12 +3,19 @@
 import gzip
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+import pytest
 
 WORDS = ["river", "stone", "light", "winter", "measure", "letter", "garden", "engine", "signal", "harbour", "copper"]
 MANIFEST = """
@@ -99,7 +106,7 @@ def build(manifest: Path, root: object, *options: object, **environment: str) ->
     return digest(Path(root))
 
 
-OUTSIDE = ("timing", ".tmp", "inputs", ".lock", ".workers")
+OUTSIDE = ("timing", ".tmp", "inputs", "index", "current", "exports", ".lock", ".workers", ".layout", ".lease")
 
 
 def digest(root: Path) -> dict[str, str]:
@@ -113,9 +120,39 @@ def digest(root: Path) -> dict[str, str]:
     }
 
 
-def named(digests: dict[str, str]) -> dict[str, str]:
-    """Without the partition files, which one regroup backend has and the other has not."""
-    return {path: sha for path, sha in digests.items() if "-split/" not in path}
+FORKS = multiprocessing.get_context("forkserver")
+WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
+
+@cache
+def start_server() -> None:
+    """Start the process that the others are copies of: it has no thread that could hold a lock while it is copied."""
+    FORKS.set_forkserver_preload(["pytest", "redpajama.engine.runner"])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in WITHOUT_THREADS.items():
+            patch.setenv(name, value)
+        forkserver.ensure_running()
+
+
+def start_process(work: Callable[..., object], *arguments: object) -> BaseProcess:
+    """Do the work of a module's function in a process group of its own, in the environment of this moment."""
+    start_server()
+    process = FORKS.Process(target=_alone, args=(dict(os.environ), work, *arguments))
+    process.start()
+    return process
+
+
+def _alone(environment: dict[str, str], work: Callable[..., object], *arguments: object) -> None:
+    os.setpgid(0, 0)
+    os.environ.clear()
+    os.environ.update(environment)
+    work(*arguments)
+
+
+def exit_code(process: BaseProcess) -> int | None:
+    """Its exit status once it has ended; minus the signal that killed it."""
+    process.join(60)
+    return process.exitcode
 
 
 def wait_for(condition, seconds: float = 60) -> None:

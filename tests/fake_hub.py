@@ -4,6 +4,7 @@ The hub's answers have the shape of the real one's (huggingface.co/docs/hub/api)
 repository goes; files in LFS are served from another host, as the real hub does.
 """
 
+import base64
 import hashlib
 import json
 import posixpath
@@ -101,13 +102,13 @@ class Hub(Web):
         return handler.send_json(tree + [self._file(repo, path) for path in paths])
 
     def _resolve(self, handler: "Handler", repo: str, revision: str, path: str) -> None:
-        if revision != self.commit or path not in self._paths(repo):
+        if revision not in ("main", self.commit) or path not in self._paths(repo):
             return handler.finish_with(404, {"X-Error-Code": "EntryNotFound"})
         if self.gated and handler.headers.get("Authorization") != f"Bearer {self.gated}":
             return handler.finish_with(401, {"X-Error-Code": "GatedRepo"})
         if path.endswith(".gz"):
             return handler.finish_with(302, {"Location": f"{self.cdn.url}/{repo}/{path}"})
-        return handler.send_file(self.files[f"{repo}/{path}"])
+        return handler.send_file(self.files[f"{repo}/{path}"], {"X-Repo-Commit": self.commit})
 
     def _paths(self, repo: str) -> list[str]:
         return sorted(path.removeprefix(f"{repo}/") for path in self.files if path.startswith(f"{repo}/"))
@@ -118,6 +119,71 @@ class Hub(Web):
         if path.endswith(".gz"):
             entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
         return entry
+
+
+@dataclass
+class Uploads(Web):
+    """A hub that data sets are uploaded to; those of 1 KB and more in LFS. `fails = n`: the n-th commit is refused."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    commits: list[list[str]] = field(default_factory=list)
+    fails: int = 0
+
+    def answer(self, handler: "Handler", path: str) -> None:
+        sent = handler.body()
+        if handler.command == "PUT":
+            self.objects[posixpath.basename(path)] = sent
+            return handler.finish_with(200)
+        if path == "api/repos/create":
+            return handler.send_json({"url": f"{self.url}/datasets/user/corpus", "id": "user/corpus"})
+        if path.endswith("/tree/main"):
+            return handler.send_json([self._entry(name) for name in sorted(self.files)])
+        if path.endswith("/preupload/main"):
+            asked = json.loads(sent)["files"]
+            modes = [{"path": each["path"], "uploadMode": _mode(each["size"]), "shouldIgnore": False} for each in asked]
+            return handler.send_json({"files": modes})
+        if path.endswith("/info/lfs/objects/batch"):
+            return handler.send_json(
+                {"transfer": "basic", "objects": list(map(self._action, json.loads(sent)["objects"]))}
+            )
+        if path.endswith("/commit/main"):
+            return self._commit(handler, [json.loads(line) for line in sent.splitlines()])
+        return handler.send_json({"id": "user/corpus", "sha": "0" * 40, "private": False})
+
+    def _action(self, asked: dict) -> dict:
+        there = asked["oid"] in self.objects
+        upload = {"actions": {"upload": {"href": f"{self.url}/lfs/{asked['oid']}", "header": {}}}}
+        return {"oid": asked["oid"], "size": asked["size"], **({} if there else upload)}
+
+    def _commit(self, handler: "Handler", lines: list[dict]) -> None:
+        if len(self.commits) + 1 == self.fails:
+            self.fails = 0
+            return handler.finish_with(403)
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                self.files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                self.files[value["path"]] = self.objects[value["oid"]]
+        self.commits.append([line["value"]["path"] for line in lines if "path" in line["value"]])
+        done = {
+            "commitUrl": f"{self.url}/datasets/user/corpus/commit/{'0' * 40}",
+            "commitOid": "0" * 40,
+            "pullRequestUrl": None,
+            "success": True,
+        }
+        return handler.send_json(done)
+
+    def _entry(self, name: str) -> dict:
+        data = self.files[name]
+        oid = hashlib.sha1(b"blob %d\x00" % len(data) + data).hexdigest()
+        entry = {"type": "file", "path": name, "size": len(data), "oid": oid}
+        lfs = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+        return entry | ({"lfs": lfs} if _mode(len(data)) == "lfs" else {})
+
+
+def _mode(size: int) -> str:
+    return "lfs" if size >= 1024 else "regular"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -132,7 +198,7 @@ class Handler(BaseHTTPRequestHandler):
         self.web.requests.append(Request(self.command, path, *said))
         self.web.answer(self, path)
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -144,9 +210,9 @@ class Handler(BaseHTTPRequestHandler):
         data = json.dumps(value).encode()
         self._send(200, {"Content-Length": str(len(data)), "Content-Type": "application/json"}, data)
 
-    def send_file(self, data: bytes, cut: bool = False) -> None:
+    def send_file(self, data: bytes, more: dict[str, str] | None = None, cut: bool = False) -> None:
         etag = f'"{hashlib.md5(data).hexdigest()}"'
-        status, start, headers = 200, 0, {"ETag": etag, "Accept-Ranges": "bytes"}
+        status, start, headers = 200, 0, {"ETag": etag, "Accept-Ranges": "bytes", **(more or {})}
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if wanted and self.headers.get("If-Range", etag) == etag:
             status, start = 206, int(wanted[1])

@@ -9,9 +9,10 @@ import pyarrow as pa
 import walk_reference
 from walk_reference import Grams, Members
 
-from redpajama.columns import Blobs, read_table
-from redpajama.dedup import minhash, ngrams, walk
-from redpajama.dedup.minhash import MinHashParams
+from redpajama.corpus import verdicts
+from redpajama.dedup.near import minhash, ngrams, pairs, walk
+from redpajama.dedup.near.minhash import MinHashParams
+from redpajama.engine.tables import Blobs, read_table
 
 DEFAULT = MinHashParams()
 ALL = np.ones((9, 9), bool)  # every source with every one
@@ -50,8 +51,8 @@ def documents_of(built):
 def verdicts_of(built, stage="near"):
     """{doc_id: (survivor or other, similarity, evidence)}"""
     found = {}
-    for part in built.parts(stage):
-        for row in read_table(built.store, part.file(".parquet")).to_pylist():
+    for table in verdicts.every(built, stage):
+        for row in table.to_pylist():
             evidence = json.loads(row["evidence"])
             found[row["doc_id"]] = (evidence.get("survivor") or evidence.get("other"), row["value"], evidence)
     return found
@@ -68,9 +69,10 @@ def grams(text, params=DEFAULT, kind="prose"):
 
 
 def similarity(one, other, params=DEFAULT, kind="prose"):
-    """By plain sets."""
+    """By plain sets; of two in order, `one` is the later one."""
     first, second = (set(grams(text, params, kind).tolist()) for text in (one, other))
     below = min(len(first), len(second)) if params.mode == "containment" else len(first | second)
+    below = len(first) if params.is_directed else below
     return round(len(first & second) / below, 8) if below else 0.0
 
 
@@ -84,7 +86,7 @@ def members(texts, params=DEFAULT, with_ngrams=True, sketch=minhash.SKETCH, sour
 
 
 def packed(clusters):
-    """`redpajama.dedup.walk.Members` of some clusters' members."""
+    """`redpajama.dedup.near.walk.Members` of some clusters' members."""
 
     def blobs(name):
         values = [None if each is None else each.hashes.tobytes() for one in clusters for each in getattr(one, name)]
@@ -108,10 +110,10 @@ def plain(outcome):
     columns = [getattr(outcome, name) for name in ("rows", "others", "similarities", "measures", "shared_bands")]
     rows = zip(*(np.asarray(column).tolist() for column in columns), strict=True)
     removals = [
-        walk_reference.Removal(row, other, similarity, walk.MEASURES[measure], bands)
+        walk_reference.Removal(row, other, similarity, pairs.MEASURES[measure], bands)
         for row, other, similarity, measure, bands in rows
     ]
-    return walk_reference.Outcome(removals, outcome.unchecked)
+    return walk_reference.Outcome(removals, int(outcome.unchecked.sum()))
 
 
 def doubts_of(members, params=DEFAULT, comparable=ALL):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from redpajama.sourcecode import language_of
+from redpajama.extract.sourcecode import language_of
 
 REPOSITORIES = {  # file of the samples: (licence as BigQuery has it, stars)
     "gorilla__mux-db9d1d0073d2": ("bsd-3-clause", 20_000),

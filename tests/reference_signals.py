@@ -6,8 +6,9 @@ import string
 import unicodedata
 from collections import Counter
 
-from redpajama.quality.characters import CCNET_MARKS, CONTROLS, sentence_ends
-from redpajama.quality.stop_words import ENGLISH
+from redpajama.quality import sentences
+from redpajama.quality.measures.characters import CCNET_MARKS, CONTROLS, sentence_ends
+from redpajama.quality.measures.stop_words import ENGLISH
 
 STOPS = tuple(map(chr, sentence_ends()))
 MARKS = {*string.punctuation, *CCNET_MARKS, *map(chr, CONTROLS), *STOPS}
@@ -16,6 +17,7 @@ NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 GOPHER_STOPS = {"the", "be", "to", "of", "and", "that", "have", "with"}
 SENTENCE = re.compile(r"\b[^.!?]+[.!?]*")
+CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 TOKEN = re.compile(r"\w+|[^\w\s]+")
 ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
@@ -210,12 +212,14 @@ def fineweb(text):
 
 
 def c4(text):
-    full = [line.strip() for line in text.split("\n") if line.strip()]
+    full = [line.strip() for line in text.splitlines() if line.strip()]
     counts = Counter(outcome for line in full for outcome in c4_line(line))
-    kept = [line for line in full if "kept" in c4_line(line)]
+    kept = [CITATION.sub("", line) for line in full if "kept" in c4_line(line)]
+    marks = sum(max(1, len(SENTENCE.findall(line))) for line in kept)
+    punkts = sum(map(sentences.count, kept))
     return {
         "c4_kept_line_fraction": share(len(kept), len(full)),
-        "c4_sentences": sum(len(SENTENCE.findall(line)) for line in kept),
+        "c4_sentences": punkts if punkts < 3 else max(3, marks),
         "c4_lorem_ipsum_lines": counts["lorem"],
         "c4_curly_bracket_lines": counts["curly"],
         "c4_javascript_lines": counts["javascript"],
@@ -224,9 +228,10 @@ def c4(text):
 
 
 def c4_line(line):
-    if not line.endswith((".", "?", "!", '"')) or line.endswith("..."):
+    if max(map(len, line.split())) > 1000:
         return []
-    if len(line.split()) < 5 or max(map(len, line.split())) > 1000:
+    line = CITATION.sub("", line)
+    if not line.endswith((".", "?", "!", '"')) or line.endswith("...") or len(line.split()) < 5:
         return []
     small = line.translate(ASCII_LOWER)
     found = ["lorem"] if "lorem ipsum" in small else []

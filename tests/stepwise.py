@@ -1,10 +1,15 @@
-"""The steps of a build, one after the other in this process: what `beam.py` does, without Beam."""
+"""The steps of a build, one after the other in this process: what `beam.py` carries, without Beam."""
 
-from redpajama.artifacts import commit_stage, run_part
-from redpajama.build import check, flow, list_inputs
+from redpajama.corpus.inputs import listing_key
+from redpajama.engine import runner
+from redpajama.engine.parts import Part
+from redpajama.engine.shapes import Stage
+from redpajama.engine.stages import Build, Job
+from redpajama.errors import BuildFailed
+from redpajama.flow import flow
 from redpajama.hashing import canonical_json
 from redpajama.manifest import load
-from redpajama.stages import Build, Job, Regroup, balance
+from redpajama.preflight import check, complete, list_inputs
 
 
 def build_stepwise(manifest_path, root, until="dedup") -> Build:
@@ -15,23 +20,16 @@ def build_stepwise(manifest_path, root, until="dedup") -> Build:
     """
     manifest = load(str(manifest_path))
     check(manifest, str(manifest_path))
-    job, records = Job(manifest, str(root), "run"), {}
-    job.store.write(".tmp/run/listed.json", canonical_json(list_inputs(manifest, str(manifest_path), {})))
-    for each in flow(manifest, until):
-        for step in each.as_steps() if isinstance(each, Regroup) else [each]:
-            records[step.stage] = _run(step, Build(job, dict(records)))
-    return Build(job, records)
+    manifest = complete(manifest)
+    job, stages = Job(manifest, str(root), "run"), flow(manifest, until)
+    job.store.remove(".tmp")
+    job.store.write(listing_key("run"), canonical_json(list_inputs(manifest, str(manifest_path), {})))
+    state = runner.run(job, stages)
+    if "failed" in state:
+        raise BuildFailed(state["failed"])
+    return Build(job, state["records"], tuple(stage.name for stage in stages if stage.removes))
 
 
-def _run(step, build) -> dict[str, str]:
-    folders = {}
-    for part in step.plan(build):
-        record = run_part(build.store, part, lambda outputs, part=part: step.work(build, part, outputs))
-        assert balance(record.counts) is None
-        folders.setdefault(part.folder, (part.name, []))[1].append(record)
-    done = {}
-    for folder, (name, records) in folders.items():
-        stage = commit_stage(build.store, folder, records)
-        step.check(build, name, stage)
-        done[name] = stage.key
-    return done
+def parts_planned(build: Build, stage: Stage) -> list[Part]:
+    """The parts of a stage as this build plans them, done or not."""
+    return [part for planned in stage.steps()[0].plan(build) for part in planned.parts()]

@@ -4,17 +4,21 @@ import json
 import os
 import re
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpora import write_corpus
-from stepwise import build_stepwise
+from stepwise import build_stepwise, parts_planned
 
-from redpajama.artifacts import BuildFailed, run_part
-from redpajama.build import check, flow
 from redpajama.cli import run
+from redpajama.corpus import reader
+from redpajama.engine.parts import run_part
+from redpajama.flow import flow
 from redpajama.manifest import ManifestError, load
-from redpajama.quality import annotations, judge, measures
-from redpajama.quality.catalogue import SETS, SIGNALS, TOKENS
+from redpajama.preflight import check
+from redpajama.quality import judge, signals
+from redpajama.quality.measures import batch as measures
+from redpajama.quality.measures.catalogue import SETS, SIGNALS, TOKENS
 from redpajama.tokenize import encode
 
 
@@ -36,12 +40,12 @@ def with_quality(path, *lines):
 def verdicts(build, source="news"):
     rows = []
     for part in build.parts("quality", source):
-        rows += pq.read_table(build.store.path(part.file(".parquet"))).to_pylist()
+        rows += pq.read_table(build.store.path(part.file(".parquet").key)).to_pylist()
     return {row["doc_id"]: json.loads(row["evidence"])["rule"] for row in rows}
 
 
 def test_a_source_without_such_a_rule_has_no_stage(manifest):
-    assert "signals" not in [step.stage for step in flow(load(str(manifest)))]
+    assert "signals" not in [stage.name for stage in flow(load(str(manifest)))]
 
 
 def test_a_rule_brings_its_set_and_removes_documents(manifest, tmp_path):
@@ -51,10 +55,10 @@ def test_a_rule_brings_its_set_and_removes_documents(manifest, tmp_path):
     found = verdicts(build)
     assert set(found.values()) == {"min_gopher_words", "min_rps_doc_frac_unique_words"}
     for part in build.parts("documents", "news"):
-        texts = pq.read_table(build.store.path(part.file(".parquet")))
-        measured = annotations.of_part(build, "news", part.stem)
+        texts = pq.read_table(build.store.path(part.file(".parquet").key))
+        measured = reader.beside(build, "signals", part)
         assert measured.column("doc_id").equals(texts.column("doc_id"))
-        assert measured.schema == annotations.schema(["redpajama-v2", "gopher"])
+        assert measured.schema == signals.schema(["redpajama-v2", "gopher"])
         for row, values in zip(texts.to_pylist(), measured.to_pylist(), strict=True):
             words = len(row["text"].split())
             assert values["q_gopher_words"] == words
@@ -65,9 +69,9 @@ def test_all_sets_are_measured_where_the_manifest_says_so(manifest, tmp_path):
     change(manifest, 'name = "web"', 'name = "web"\nsignals = "all"')
     build = build_stepwise(manifest, tmp_path / "out", "dedup")
     (part, *_) = build.parts("documents", "web")
-    names = annotations.of_part(build, "web", part.stem).column_names
+    names = reader.beside(build, "signals", part).column_names
     assert names == ["doc_id", *(f"q_{name}" for name, each in SIGNALS.items() if each.set in SETS)]
-    assert annotations.of_part(build, "news", build.parts("documents", "news")[0].stem) is None
+    assert reader.beside(build, "signals", build.parts("documents", "news")[0]) is None
 
 
 def test_another_threshold_measures_nothing_again_and_reads_no_text(manifest, tmp_path, monkeypatch):
@@ -81,12 +85,13 @@ def test_another_threshold_measures_nothing_again_and_reads_no_text(manifest, tm
     change(manifest, "min_gopher_words = 12", "min_gopher_words = 20")
     monkeypatch.setattr(measures, "measure", lambda *_: pytest.fail("a text was measured"))
     again = type(build)(type(build.job)(load(str(manifest)), build.job.root, "run"), build.records)
-    assert {part.stem for part in annotations.plan(again)} == {part.stem for part in kept["signals"]}
-    parts = [part for part in judge.plan(again) if part.name == "news"]
+    assert {part.stem for part in parts_planned(again, signals.STAGE)} == {part.stem for part in kept["signals"]}
+    [step] = judge.STAGE.steps()
+    parts = [part for part in parts_planned(again, judge.STAGE) if part.name == "news"]
     assert len(parts) == len(kept["documents"])
     gone = 0
     for part in parts:
-        record = run_part(again.store, part, lambda outputs, part=part: judge.judge_part(again, part, outputs))
+        record = run_part(again.store, part, lambda outputs, part=part: step.work(again, part, outputs))
         gone += sum(record.counts["dropped"].values())
     assert gone > len(verdicts(build))
     assert not {
@@ -97,7 +102,7 @@ def test_another_threshold_measures_nothing_again_and_reads_no_text(manifest, tm
 def break_texts(build):
     """Overwrite the bytes of every text column; the files keep their length and their times."""
     for part in build.parts("documents"):
-        path = build.store.path(part.file(".parquet"))
+        path = build.store.path(part.file(".parquet").key)
         stat, table = os.stat(path), pq.ParquetFile(path)
         place = table.schema_arrow.names.index("text")
         spans = []
@@ -122,12 +127,14 @@ def test_lists_of_words_are_side_files_and_part_of_the_fingerprint(manifest, tmp
     build = build_stepwise(manifest, tmp_path / "one")
     found = verdicts(build)
     for part in build.parts("documents", "news"):
-        for row in pq.read_table(build.store.path(part.file(".parquet"))).to_pylist():
+        for row in pq.read_table(build.store.path(part.file(".parquet").key)).to_pylist():
             text = row["text"].lower()
             assert (row["doc_id"] in found) == ("winter" in text or "river stone" in text)
     listed.write_text("engine\n")
     other = build_stepwise(manifest, tmp_path / "two")
-    assert {part.folder for part in annotations.plan(other)} != {part.folder for part in annotations.plan(build)}
+    assert {part.folder for part in parts_planned(other, signals.STAGE)} != {
+        part.folder for part in parts_planned(build, signals.STAGE)
+    }
 
 
 @pytest.mark.parametrize(
@@ -147,10 +154,10 @@ def test_a_mistake_is_one_line_that_names_the_key(manifest, place, line, message
         check(load(str(manifest)), str(manifest))
 
 
-def test_a_list_that_is_no_text_fails_the_build_by_name(manifest, tmp_path):
+def test_a_list_that_is_no_text_is_refused_before_the_work(manifest, tmp_path):
     (manifest.parent / "bad.txt").write_bytes(b"\xff\xfe\x00")
     change(manifest, 'name = "news"', 'name = "news"\nbad_words = "bad.txt"\nsignals = ["redpajama-v2"]')
-    with pytest.raises(BuildFailed, match=r"bad\.txt: a list of words is UTF-8 text"):
+    with pytest.raises(ManifestError, match=r"bad_words: \S*bad\.txt: its mark says UTF-16, which it is not"):
         build_stepwise(manifest, tmp_path / "out")
 
 
@@ -159,6 +166,8 @@ def test_signals_are_listed_for_people_and_for_programs(capsys):
     found = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in found["signals"]] == list(SIGNALS)
     assert {row["set"] for row in found["signals"]} == {"inline", *SETS, TOKENS}
+    assert found["differences"].keys() == found["presets"].keys()
+    assert any("121 of 1,281 pages" in said for said in found["differences"]["gopher"])
     assert found["presets"]["gopher"]["min_gopher_words"] == {
         "threshold": 50, "source": "Gopher (arXiv 2112.11446), appendix A.1.1"
     }  # fmt: skip
@@ -183,9 +192,9 @@ def test_tokens_are_measured_by_the_given_tokenizer_before_anything_goes(manifes
     found = verdicts(build)
     assert set(found.values()) == {"min_alpha_chars_per_token"}
     for part in build.parts("documents", "news"):
-        rows = pq.read_table(build.store.path(part.file(".parquet"))).to_pylist()
-        for row, values in zip(rows, annotations.of_part(build, "news", part.stem).to_pylist(), strict=True):
-            tokens = len(tokenizer.encode_batch([row["text"]])[0])
+        rows = pq.read_table(build.store.path(part.file(".parquet").key)).to_pylist()
+        for row, values in zip(rows, reader.beside(build, "signals", part).to_pylist(), strict=True):
+            tokens = tokenizer.count(pa.array([row["text"]], pa.large_string()))[0]
             letters = sum(character.isalpha() for character in row["text"])
             assert values["q_tokens"] == tokens
             assert values["q_tokens_per_char"] == round(tokens / len(row["text"]), 8)

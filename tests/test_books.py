@@ -31,7 +31,7 @@ def book(encoding: str = "UTF-8", end: str = END) -> str:
 
 
 def read_bytes(tmp_path, data: bytes, name: str = "1234-0.txt", **options):
-    return read_balanced(books, [write_raw(tmp_path, name, data)], **options)
+    return read_balanced(books.PIPELINE, [write_raw(tmp_path, name, data)], **options)
 
 
 # ---- Gutenberg's own files
@@ -83,7 +83,7 @@ GUTENBERG = {  # file: (title, author, first words, last words)
 @needs_shared
 @pytest.mark.parametrize("path", GUTENBERG)
 def test_a_real_book_is_its_text_without_head_licence_and_foot(path):
-    (document,), _ = read_balanced(books, [raw_file(SHARED / "books" / path)])
+    (document,), _ = read_balanced(books.PIPELINE, [raw_file(SHARED / "books" / path)])
     title, author, start, end = GUTENBERG[path]
     assert (document.meta["title"], document.meta["author"]) == (title, author)
     assert document.text.startswith(start)
@@ -96,7 +96,7 @@ def test_a_real_book_is_its_text_without_head_licence_and_foot(path):
 def test_the_whole_sample_of_gutenberg_is_read():
     folder = SHARED / "books"
     paths = sorted(path for name in ("gitenberg", "wss22") for path in (folder / name).rglob("*") if path.is_file())
-    documents, tally = read_balanced(books, [raw_file(path) for path in paths])
+    documents, tally = read_balanced(books.PIPELINE, [raw_file(path) for path in paths])
     assert (tally.read, len(documents)) == (39, 28)
     assert tally.dropped == {Reason.WRONG_SUFFIX: 10, Reason.NO_BOOK_TEXT: 1}  # .htm, .yaml, .tex; a listing of files
     assert len({document.doc_id for document in documents}) == 28
@@ -109,8 +109,8 @@ def test_the_whole_sample_of_gutenberg_is_read():
 
 @needs_shared
 def test_the_declared_encoding_is_followed():
-    (latin,), _ = read_balanced(books, [raw_file(SHARED / "books/gitenberg/14881/14881-8.txt")])
-    (utf8,), _ = read_balanced(books, [raw_file(SHARED / "books/gitenberg/1342/1342-0.txt")])
+    (latin,), _ = read_balanced(books.PIPELINE, [raw_file(SHARED / "books/gitenberg/14881/14881-8.txt")])
+    (utf8,), _ = read_balanced(books.PIPELINE, [raw_file(SHARED / "books/gitenberg/1342/1342-0.txt")])
     assert (latin.meta["encoding"], utf8.meta["encoding"]) == ("cp1252", "utf-8")
     assert "\ufffd" not in latin.text + utf8.text
 
@@ -206,7 +206,7 @@ def pg19(tmp_path_factory):
 @needs_shared
 def test_pg19_takes_its_meta_from_the_catalog(pg19):
     files = [raw_file(pg19 / f"{number}.txt", f"pg19/train/{number}.txt") for number in (10006, 12204, 28213)]
-    documents, _ = read_balanced(books, files, metadata=str(pg19 / "metadata.csv"))
+    documents, _ = read_balanced(books.PIPELINE, files, metadata=str(pg19 / "metadata.csv"))
     assert [document.doc_id for document in documents] == ["src/pg19-10006", "src/pg19-12204", "src/pg19-28213"]
     assert documents[0].meta == {
         "short_book_title": "La Fiammetta by Giovanni Boccaccio",
@@ -244,11 +244,11 @@ def test_the_credits_of_those_who_made_a_file_are_no_text(tmp_path, credit, stay
 @needs_shared
 def test_pg19_is_told_by_its_catalog_or_its_folders(pg19):
     data = raw_file(pg19 / "10006.txt", "anywhere/10006.txt")
-    (listed,), _ = read_balanced(books, [data], metadata=str(SHARED / "books/pg19/metadata.csv"))
-    (in_split,), _ = read_balanced(books, [raw_file(pg19 / "10006.txt", "pg19/test/10006.txt")])
+    (listed,), _ = read_balanced(books.PIPELINE, [data], metadata=str(SHARED / "books/pg19/metadata.csv"))
+    (in_split,), _ = read_balanced(books.PIPELINE, [raw_file(pg19 / "10006.txt", "pg19/test/10006.txt")])
     assert listed.doc_id == in_split.doc_id == "src/pg19-10006"
     assert (in_split.meta["title"], in_split.meta["publication_date"]) == ("", None)
-    documents, tally = read_balanced(books, [data])
+    documents, tally = read_balanced(books.PIPELINE, [data])
     assert (documents, tally.dropped) == ([], {Reason.NO_BOOK_TEXT: 1})
 
 

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpajama.manifest import Classifier
-from redpajama.quality import citations, classifier, models
+from redpajama.quality import citations
 from redpajama.quality.citations import cited_urls, url_key
-from redpajama.quality.models import ModelFile
+from redpajama.quality.models import classifier, model_files
+from redpajama.quality.models.model_files import ModelFile
 from redpajama.records import Reason
 
 WISH = Classifier(name="wiki", positive="a", negative="b")
@@ -171,7 +172,7 @@ def test_the_pareto_draw_is_numpys():
 def train(folder, name, lines, seed=5, wish=WISH):
     source, target = folder / "lines.txt", folder / name
     source.write_text("".join(lines), encoding="utf-8", newline="\n")
-    models.train(source, wish, seed, target)
+    model_files.train(source, wish, seed, target)
     return target
 
 
@@ -192,7 +193,7 @@ def test_a_trained_model_tells_its_sides_apart(tmp_path):
     pairs = zip(sentences(GOOD, 300, LABELS[0]), sentences(BAD, 300, LABELS[1]), strict=True)
     mixed = [line for pair in pairs for line in pair]
     path = train(tmp_path, "m.bin", mixed, wish=WISH.model_copy(update={"epoch": 20}))
-    model = models.load(ModelFile("m.bin", str(path), "trained"))
+    model = model_files.load(ModelFile("m.bin", str(path), "trained"))
     assert sorted(model.labels) == ["__label__cc", "__label__wiki"]
     texts = ["the abbey by the river stone", "buy cheap now now"]
     good, bad = classifier.score(model, texts, LABELS[0]).to_pylist()
@@ -208,15 +209,14 @@ def test_human_judgements_of_real_pages_can_be_learnt(tmp_path):
     """DCLM's annotated pages: half to learn from, the scores of the other half order good above bad."""
     data = (SHARED / "commoncrawl/dclm/agreement_data.jsonl").read_text()
     rows = [json.loads(line) for line in data.split("\n") if line]
-    texts = models.one_line(pa.array([row["text"] for row in rows], pa.large_string()))
+    texts = model_files.one_line(pa.array([row["text"] for row in rows], pa.large_string()))
     labels = ["__label__wiki" if row["label"] else "__label__cc" for row in rows]
     good, bad = ([n for n, label in enumerate(labels[::2]) if label == wanted] for wanted in LABELS)
     even = [2 * n for pair in zip(good, bad, strict=False) for n in pair]
     lines = [classifier.example(labels[n], texts[n]) for n in even]
     path = train(tmp_path, "dclm.bin", lines, wish=WISH.model_copy(update={"epoch": 50, "lr": 0.5}))
-    model = models.load(ModelFile("dclm.bin", str(path), "dclm"))
+    model = model_files.load(ModelFile("dclm.bin", str(path), "dclm"))
     scores = np.array(classifier.score(model, texts[1::2], "__label__wiki").to_pylist())
     is_good = np.array([label == "__label__wiki" for label in labels[1::2]])
     wins = (scores[is_good][:, None] > scores[~is_good][None, :]).mean()
     assert wins > 0.55
-

@@ -3,7 +3,6 @@ import zlib
 from base64 import b32encode
 from hashlib import sha1
 from html import unescape
-from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import brotli
@@ -13,8 +12,9 @@ from balanced import damaged, read_balanced
 from conftest import SHARED, needs_shared, raw_file, write_raw
 from fastwarc.warc import ArchiveIterator
 
-from redpajama import warc as warc_files
+from redpajama.extract.html import max_depth
 from redpajama.pipelines import common_crawl
+from redpajama.raw import warc as warc_files
 from redpajama.records import Reason
 
 CRAWLS = SHARED / "commoncrawl"
@@ -52,7 +52,7 @@ def http(payload: bytes | str, status: str = "200 OK", content_type: str = "text
 
 
 def read_bytes(tmp_path, data: bytes, name: str = "x.warc", **options):
-    return read_balanced(common_crawl, [write_raw(tmp_path, name, data)], **options)
+    return read_balanced(common_crawl.PIPELINE, [write_raw(tmp_path, name, data)], **options)
 
 
 def text_of(tmp_path, block: bytes, **fields: str) -> str:
@@ -117,7 +117,8 @@ def test_records_that_are_no_pages_are_dropped_by_name(tmp_path):
         *["not-a-page"] * 5,
         "http-error",
         *["not-html"] * 3,
-        *["empty-text"] * 2,
+        "only-a-title",
+        "empty-text",
     ]
     assert tally.rows[5].doc_id == "src/record-5"
 
@@ -199,13 +200,64 @@ def test_one_bad_byte_spoils_one_character(tmp_path):
 
 
 def test_plain_text_keeps_all_its_lines(tmp_path):
-    assert text_of(tmp_path, http(" one \r\n\r\n<two>\r", content_type="text/plain")) == "one\n\n<two>"
+    assert text_of(tmp_path, http(" one \r\n\r\n<two>\r", content_type="text/plain")) == " one\n\n<two>"
 
 
 def test_a_silent_server_is_taken_at_its_first_bytes(tmp_path):
     assert text_of(tmp_path, http(PAGE, content_type="")) == "Head\n\ncafé"
     _, tally = read_bytes(tmp_path, warc("response", http(b"\x89PNG\r\n", content_type="")))
     assert dict(tally.dropped) == {Reason.NOT_HTML: 1}
+
+
+def test_a_message_to_crawlers_is_no_page(tmp_path):
+    record = warc("response", http("User-agent: *\n", content_type="text/plain"))
+    record = record.replace(b"/page1", b"/robots.txt?x")
+    record = record.replace(b"/robots.txt?x\r", b"/robots.txt\r")
+    _, tally = read_bytes(tmp_path, record)
+    assert [(row.reason, row.evidence["found"]) for row in tally.rows] == [(Reason.NOT_A_PAGE, "robots.txt")]
+
+
+def test_a_binary_that_is_sent_as_text_is_named_before_and_behind_its_codings(tmp_path):
+    pdf = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n" + bytes(range(256)) * 20
+    packed = http(gzip.compress(pdf), content_type="text/html", Content_Encoding="gzip")
+    archive = warc("response", http(gzip.compress(PAGE.encode())), 3, WARC_Identified_Payload_Type="application/gzip")
+    data = warc("response", http(pdf, content_type="text/plain")) + warc("response", packed, 2) + archive
+    documents, tally = read_bytes(tmp_path, data)
+    assert documents == []
+    assert [(row.reason, row.evidence["found"]) for row in tally.rows] == [
+        *[(Reason.NOT_HTML, "application/pdf")] * 2,
+        (Reason.NOT_HTML, "application/gzip"),
+    ]
+
+
+def test_fields_that_stand_twice_in_a_response_all_count(tmp_path):
+    block = http(gzip.compress(PAGE.encode("cp1250")), content_type="text/html; charset=windows-1250")
+    block = block.replace(
+        b"\r\n\r\n", b"\r\nContent-Encoding: identity\r\ncontent-encoding: gzip\r\nCONTENT-TYPE: text/html\r\n\r\n", 1
+    )
+    assert text_of(tmp_path, block) == "Head\n\ncafé"
+
+
+@pytest.mark.parametrize(
+    ("written", "date"),
+    [
+        ("2023-02-03T04:05:06Z", "2023-02-03T04:05:06Z"),
+        ("2023-02-03T04:05:06.123456789Z", "2023-02-03T04:05:06.123456789Z"),
+        ("2023-02", "2023-02"),
+        ("2023-02-03 04:05:06", "2023-02-03T04:05:06Z"),
+        ("2023-02-03T06:05:06+02:00", "2023-02-03T04:05:06Z"),
+        ("20230203040506", "2023-02-03T04:05:06Z"),
+        ("Fri, 03 Feb 2023 04:05:06 GMT", "2023-02-03T04:05:06Z"),
+        ("2023-13-45T99:99:99Z", ""),
+        ("yesterday", ""),
+        ("0001-01-01T00:00:00+23:00", ""),
+    ],
+)
+def test_a_date_in_another_form_is_written_anew_or_left_out_with_a_note(tmp_path, written, date):
+    [document], tally = read_bytes(tmp_path, wet(1, WARC_Date=written))
+    assert document.meta.get("date_download", "") == date
+    assert [row.evidence["date"] for row in tally.rows] == ([] if written == date else [written])
+    assert dict(tally.noted) == ({} if written == date else {Reason.MALFORMED_DATE: 1})
 
 
 def test_lists_of_text_stay_and_menus_go(tmp_path):
@@ -239,7 +291,7 @@ def test_a_lone_surrogate_is_no_character(tmp_path):
 
 def test_deep_nesting_ends(tmp_path):
     text = "<div>" * 20_000 + "deep" + "<b>" * 20_000
-    assert common_crawl.max_depth(text) == 20_000
+    assert max_depth(text) == 20_000
     assert text_of(tmp_path, http(text)) == "deep"
 
 
@@ -328,8 +380,8 @@ def test_line_ends_and_distances_may_be_sloppy(tmp_path):
 
 
 def test_a_header_line_may_go_on_in_the_next(tmp_path):
-    [document], _ = read_bytes(tmp_path, wet(1, WARC_Date="2023\r\n\t-01"))
-    assert document.meta["date_download"] == "2023 -01"
+    [document], _ = read_bytes(tmp_path, wet(1, WARC_Identified_Content_Language="eng,\r\n\tfra"))
+    assert document.meta["language"] == "eng, fra"
 
 
 def test_a_record_over_the_limit_is_passed_over(tmp_path, monkeypatch):
@@ -417,7 +469,7 @@ DAMAGED = {  # file: (pages, what went wrong)
 @needs_shared
 @pytest.mark.parametrize("name", UNDAMAGED)
 def test_records_of_real_files_are_those_that_fastwarc_finds(name):
-    documents, tally = read_balanced(common_crawl, [raw_file(CRAWLS / name)])
+    documents, tally = read_balanced(common_crawl.PIPELINE, [raw_file(CRAWLS / name)])
     with (CRAWLS / name).open("rb") as stream:
         assert tally.read == sum(1 for _ in ArchiveIterator(stream, parse_http=False))
     assert not tally.quarantined
@@ -427,7 +479,7 @@ def test_records_of_real_files_are_those_that_fastwarc_finds(name):
 @needs_shared
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damage_in_real_files_is_named_and_passed_over(name):
-    documents, tally = read_balanced(common_crawl, [raw_file(CRAWLS / name)])
+    documents, tally = read_balanced(common_crawl.PIPELINE, [raw_file(CRAWLS / name)])
     faults = {reason.value: count for reason, count in (tally.quarantined + tally.damaged).items()}
     assert (len(documents), faults) == DAMAGED[name]
 
@@ -453,7 +505,7 @@ def ccnet(lines: list[str]) -> list[dict]:
 @needs_shared
 @pytest.mark.parametrize("name", [name for name in UNDAMAGED if ".wet" in name])
 def test_pages_of_a_real_wet_file_are_ccnets(name):
-    documents, _ = read_balanced(common_crawl, [raw_file(CRAWLS / name)])
+    documents, _ = read_balanced(common_crawl.PIPELINE, [raw_file(CRAWLS / name)])
     data = (CRAWLS / name).read_bytes()
     text = (gzip.decompress(data) if name.endswith("gz") else data).decode()
     theirs = [page for page in ccnet(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]) if page["text"]]
@@ -468,7 +520,7 @@ def test_pages_of_a_real_wet_file_are_ccnets(name):
 @needs_shared
 def test_a_page_has_the_same_id_in_wet_and_in_warc():
     names = ("whirlwind.warc", "whirlwind.warc.gz", "whirlwind.warc.wet", "whirlwind.warc.wet.gz")
-    pages = [read_balanced(common_crawl, [raw_file(CRAWLS / "whirlwind" / name)])[0] for name in names]
+    pages = [read_balanced(common_crawl.PIPELINE, [raw_file(CRAWLS / "whirlwind" / name)])[0] for name in names]
     assert {page.doc_id for [page] in pages} == {"src/2aabeff2-67f5-4608-8466-e87c6296e2b6"}
     assert {page.meta["title"] for [page] in pages} == {"Escopete - Biquipedia, a enciclopedia libre"}
     assert pages[0] == pages[1]
@@ -478,26 +530,10 @@ def test_a_page_has_the_same_id_in_wet_and_in_warc():
 
 @needs_shared
 def test_a_real_response_reads_as_on_the_web():
-    documents, _ = read_balanced(common_crawl, [raw_file(CRAWLS / "stormcrawler" / "test.warc.gz")])  # brotli
+    documents, _ = read_balanced(common_crawl.PIPELINE, [raw_file(CRAWLS / "stormcrawler" / "test.warc.gz")])  # brotli
     assert documents[0].meta["url"] == "https://stormcrawler.net/"
     assert documents[0].text.startswith(
         "A collection of resources for building low-latency, scalable web crawlers on Apache Storm\n\n"
         "StormCrawler is an open source SDK for building distributed web crawlers based on Apache Storm."
     )
     assert "\n• scalable\n• resilient\n• low latency\n" in documents[0].text
-
-
-def test_of_links_that_hold_one_another_only_as_many_are_read_as_it_takes():
-    """A page of links that never end: the text of each is the rest of the page."""
-
-    class Link:
-        read = 0
-
-        @property
-        def text(self) -> str:
-            Link.read += 1
-            return "x" * 900
-
-    links = SimpleNamespace(text="x" * 1000, query_selector_all=lambda _: [Link() for _ in range(1500)])
-    assert not common_crawl.is_prose(links)
-    assert Link.read == 1

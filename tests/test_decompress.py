@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from conftest import SHARED, needs_shared, raw_file, write_raw
 
-from redpajama import bzip2, codecs, decompress
+from redpajama.raw import bzip2, codecs, decompress
 from redpajama.records import Reason, Tally
 
 WORDS = [bytes(random.Random(n).choices(range(97, 123), k=1 + n % 9)) for n in range(2000)]
@@ -292,6 +292,70 @@ def test_a_damaged_length_of_a_skippable_frame_swallows_no_frame(read):
     skippable = b"\x50\x2a\x4d\x18" + (200).to_bytes(4, "little") + b"abc"
     chunks, _ = read(skippable + zstd(b"one") + zstd(noise(3000)), "a.zst")
     assert chunks == [None, b"one", noise(3000)]
+
+
+TRAINED = zstandard.train_dictionary(4096, [noise(600, seed) for seed in range(200)])
+DICTIONARIES = {
+    "plain": TRAINED.as_bytes(),
+    "compressed": zstd(TRAINED.as_bytes()),
+    "content": noise(3000, 7),
+    "compressed content": zstd(noise(3000, 7)),
+}
+
+
+def skippable_frame(data: bytes, magic: int = 0x184D2A5D) -> bytes:
+    return magic.to_bytes(4, "little") + len(data).to_bytes(4, "little") + data
+
+
+def packed_with(name: str, parts: list[bytes]) -> list[bytes]:
+    """Frames that need one of DICTIONARIES."""
+    known = TRAINED if "content" not in name else zstandard.ZstdCompressionDict(DICTIONARIES["content"])
+    return [zstd(part, dict_data=known) for part in parts]
+
+
+@pytest.mark.parametrize("name", DICTIONARIES)
+def test_frames_are_decoded_with_the_dictionary_in_the_files_first_frame(read, name):
+    parts = [noise(900, seed) for seed in range(5)]
+    units = [skippable_frame(DICTIONARIES[name]), *packed_with(name, parts)]
+    extension = skippable_frame(b"an extension", 0x184D2A50)
+    chunks, tally = read(b"".join([*units[:3], extension, *units[3:]]), "a.warc.zst")
+    assert chunks == parts
+    assert not tally.rows
+    damaged = [*units[:2], flipped(units[2], len(units[2]) // 2), *units[3:]]
+    assert read(b"".join(damaged), "a.warc.zst")[0] == [parts[0], None, *parts[2:]]
+
+
+def test_a_range_of_a_file_knows_the_dictionary_at_the_files_beginning(tmp_path):
+    parts = [noise(900, seed) for seed in range(9)]
+    frames = packed_with("plain", parts)
+    file = write_raw(tmp_path, "a.zst", skippable_frame(DICTIONARIES["plain"]) + b"".join(frames))
+    [*_, start] = decompress.cuts(file, 1000)
+    assert list(decompress.chunks(replace(file, start=start), Tally()))[-1] == parts[-1]
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (skippable_frame(flipped(zstd(DICTIONARIES["plain"]), 900)), Reason.DAMAGED),
+        (skippable_frame(DICTIONARIES["plain"][:10] + bytes(200)), Reason.DAMAGED),
+        (skippable_frame(zstd(bytes(9 << 20))), Reason.EXPANSION_LIMIT),
+        (skippable_frame(bytes(9 << 20)), Reason.EXPANSION_LIMIT),
+    ],
+    ids=["compressed", "tables", "bomb", "long"],
+)
+def test_a_dictionary_that_cannot_be_read_is_named_and_frames_without_it_arrive(read, frame, reason):
+    chunks, tally = read(frame + zstd(b"free"), "a.zst")
+    assert chunks == [None, b"free"]
+    assert [row.reason for row in tally.rows] == [reason]
+    assert "dictionary" in tally.rows[0].evidence["note"]
+
+
+@pytest.mark.parametrize(("magic", "name"), [("04224d18", "lz4"), ("fd377a585a00", "xz"), ("504b0304", "zip")])
+def test_a_codec_that_is_not_read_is_named(tmp_path, magic, name):
+    file, tally = write_raw(tmp_path, "a.jsonl", bytes.fromhex(magic) + b"\n{}\n" * 9), Tally()
+    assert list(decompress.lines(file, tally)) == []
+    assert [(row.reason, row.evidence["codec"]) for row in tally.rows] == [(Reason.WRONG_FORMAT, name)]
+    assert tally.skipped_bytes == file.bytes
 
 
 def test_a_frame_with_a_window_of_two_gib_is_read(read):
@@ -598,3 +662,20 @@ def test_a_deflate_stream_is_decoded_alike_in_steps_of_any_size(monkeypatch, tmp
         monkeypatch.setattr(codecs, "FEED_BYTES", feed)
         monkeypatch.setattr(codecs, "STEP_BYTES", step)
         assert decompress.read_all(write_raw(tmp_path, "a.gz", data), Tally()) == text * 3
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "halves"),
+    [
+        (rb"a\ud800b", "a\ufffdb", 1),
+        (rb"\uDC00\ud83d\ude00\udbff", "\ufffd😀\ufffd", 2),
+        (rb"\\ud800 \ud83d\\ude00", "\\ud800 \ufffd\\ude00", 1),
+        (b"a\xed\xa0\x80b", "a\ufffdb", 1),
+        (rb"\ud83d\ude00", "😀", 0),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_replaced_and_counted(tmp_path, written, read, halves):
+    file, tally = write_raw(tmp_path, "a.jsonl", b'{"text": "%b"}\n{"text": "\xff \\ud800"}' % written), Tally()
+    assert [row["text"] for _, row in decompress.json_rows(file, tally)] == [read]
+    assert [row.evidence["replaced"] for row in tally.rows if row.verdict == "noted"] == [halves] * bool(halves)
+    assert dict(tally.quarantined) == {Reason.INVALID_JSON: 1}

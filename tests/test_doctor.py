@@ -15,8 +15,12 @@ import pytest
 from corpora import write_rows
 from fake_hub import Hub, Web, serve
 
-from redpajama import cli, download, io
-from redpajama.io import InputError, expand, fetch
+from redpajama import cli
+from redpajama.errors import InputError
+from redpajama.pipelines import glance
+from redpajama.raw import download, stores
+from redpajama.raw.fetch import fetch
+from redpajama.raw.listing import expand
 
 BODY = bytes(range(256)) * 20_000  # 5 MB
 
@@ -145,7 +149,8 @@ def test_a_mirror_is_looked_at_instead_of_the_host(tmp_path, capsys):
     assert [(each["state"], each["bytes"]) for each in found] == [("ok", 4), ("dead", 0)]
 
 
-def test_plan_marks_what_is_gone_and_lists_the_rest(sites, tmp_path, capsys):
+def test_plan_marks_what_is_gone_and_lists_the_rest(sites, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(glance, "SECONDS", 0)
     path = write_manifest(tmp_path, f"{sites.url}/404", f"{sites.url}/a.gz")
     assert cli.run(["plan", path, "--out", str(tmp_path / "r")]) == 1
     said = capsys.readouterr().out
@@ -159,7 +164,8 @@ def test_plan_marks_what_is_gone_and_lists_the_rest(sites, tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
-def test_plan_tells_files_that_are_here_from_those_to_fetch(sites, tmp_path, capsys):
+def test_plan_tells_files_that_are_here_from_those_to_fetch(sites, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(glance, "SECONDS", 0)
     (tmp_path / "here.gz").write_bytes(bytes(1_000_000))
     path = write_manifest(tmp_path, "here.gz", f"{sites.url}/a.gz")
     assert cli.run(["plan", path, "--out", str(tmp_path / "r")]) == 0
@@ -370,4 +376,4 @@ def test_a_bucket_that_is_closed_or_not_there_is_told_from_one_that_bills(bucket
     assert [each["state"] for each in found] == ["forbidden", "requester-pays"]
     status, found = doctor(capsys, write_manifest(tmp_path, "s3://arxiv/src/none_*.tar", requester_pays=True))
     assert (status, found[0]["state"]) == (1, "dead")
-    assert io.REQUESTER_PAYS == ("arxiv",)
+    assert stores.REQUESTER_PAYS == ("arxiv",)

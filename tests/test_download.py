@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from redpajama import download, hosts
-from redpajama.download import InputError, NoAnswer
+from redpajama.errors import InputError
+from redpajama.raw import download, hosts
+from redpajama.raw.download import NoAnswer
 
 BODY = os.urandom(1) + bytes(range(251)) * 12_000  # 3 MB
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -238,7 +239,7 @@ def test_a_broken_copy_goes_on_where_it_ended(tmp_path):
 SCRIPT = """
 import sys, threading
 from pathlib import Path
-from redpajama import download, hosts
+from redpajama.raw import download, hosts
 url, folder, first = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 def bring(number):
     download.ask(f"{url}/{number}")
@@ -307,7 +308,7 @@ def test_a_pause_is_for_one_host_and_ends_and_the_longer_of_two_holds(monkeypatc
 
 def test_the_place_of_a_killed_process_is_free(server, tmp_path):
     server.hold_seconds = 30
-    code = "import sys; from redpajama import download; download.ask(sys.argv[1])"
+    code = "import sys; from redpajama.raw import download; download.ask(sys.argv[1])"
     env = {**os.environ, "REDPAJAMA_PER_HOST": "1", "NO_PROXY": "127.0.0.1"}
     process = subprocess.Popen([sys.executable, "-c", code, f"{server.url}/a"], env=env)
     while not server.requests:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpajama import cli as commands
-from redpajama import dumps
-from redpajama.download import InputError
+from redpajama.errors import InputError
 from redpajama.manifest import Dump, ManifestError, load, parse
+from redpajama.pipelines import glance
+from redpajama.raw import dumps
 
 DEMO = Path(__file__).parents[1] / "manifests/demo/common_crawl"
 ID = "CC-MAIN-2024-22"
@@ -51,9 +52,7 @@ def test_shards_are_places_in_the_list_and_none_means_all():
 
 @given(st.permutations(PATHS[:40]), st.integers(0, 2**64 - 1), st.floats(0.01, 1), st.floats(0.01, 1))
 def test_a_sample_hangs_on_seed_and_path_alone_and_a_larger_one_holds_the_smaller(paths, seed, one, other):
-    small, large = (
-        set(dumps.choose(PATHS[:40], Dump(id=ID, sample=share), seed)) for share in sorted([one, other])
-    )
+    small, large = (set(dumps.choose(PATHS[:40], Dump(id=ID, sample=share), seed)) for share in sorted([one, other]))
     assert small <= large
     assert set(dumps.choose(paths, Dump(id=ID, sample=min(one, other)), seed)) == small
 
@@ -69,7 +68,7 @@ def test_a_sample_has_about_its_share_and_another_seed_another_choice():
     [
         ({"id": "2024-22"}, "dump[1].id: String should match pattern"),
         ({"id": ID, "shards": "0-9", "sample": 0.1}, "give either shards or sample, and not both"),
-        ({"id": ID, "shards": "0..9"}, "shards: '0..9' is no list of ranges; write \"0-99\" or \"0-9,20\""),
+        ({"id": ID, "shards": "0..9"}, 'shards: \'0..9\' is no list of ranges; write "0-99" or "0-9,20"'),
         ({"id": ID, "shards": "9-0"}, "shards: '9-0' has a range that ends before it begins"),
         ({"id": ID, "sample": 0}, "dump[1].sample: Input should be greater than 0"),
         ({"id": ID, "kind": "wat"}, "dump[1].kind: Input should be 'wet' or 'warc'"),
@@ -88,7 +87,7 @@ def test_a_mistake_in_a_dump_is_one_line(dump, message):
     ("keys", "message"),
     [
         ({"inputs": ["a"], "dump": {"id": ID}}, "source[1]: give either inputs or dump, and not both"),
-        ({}, "source[1]: nothing to read: give inputs, or a dump of CommonCrawl"),
+        ({}, "source[1]: nothing to read: give inputs, a dataset, or a dump of CommonCrawl"),
     ],
 )
 def test_inputs_and_dump_exclude_each_other_and_one_of_them_must_be(keys, message):
@@ -99,7 +98,7 @@ def test_inputs_and_dump_exclude_each_other_and_one_of_them_must_be(keys, messag
 def test_a_dump_goes_with_one_pipeline_only(tmp_path, capsys):
     path = write_manifest(tmp_path, id=ID)
     path.write_text(path.read_text().replace("common_crawl", "c4"))
-    assert commands.run(["plan", str(path), "--out", str(tmp_path / "r")]) == 2
+    assert commands.run(["plan", str(path), "--out", str(tmp_path / "r"), "--offline"]) == 2
     assert "dump: a dump of CommonCrawl goes with pipeline = 'common_crawl', not 'c4'" in capsys.readouterr().err
 
 
@@ -167,6 +166,7 @@ def test_a_dump_that_does_not_exist_and_a_sample_of_nothing_are_one_line(web, mo
 
 def test_plan_marks_sizes_that_are_reckoned(web, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(glance, "SECONDS", 0)
     path = write_manifest(tmp_path, id=ID, root=f"{web.url}/")
     assert commands.run(["plan", str(path), "--out", str(tmp_path / "r")]) == 0
     said = capsys.readouterr().out

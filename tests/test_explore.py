@@ -15,10 +15,10 @@ from corpora import WORDS, build, cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redpajama.artifacts import Store
+from redpajama.engine.store import Store
+from redpajama.report.builds import read_build
 from redpajama.report.explore import NEIGHBOURS, Column, axis, counts, explore, neighbours, render
 from redpajama.report.explore import _labels as labels
-from redpajama.report.funnel import read_build
 
 MANIFEST = """
 name = "seen"

@@ -15,6 +15,7 @@ import gzip
 import random
 import re
 import tarfile
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,6 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from tempfile import mkdtemp
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import packing
@@ -34,7 +34,20 @@ import zstandard
 from balanced import read_balanced
 from conftest import SHARED, needs_shared, write_raw
 
-from redpajama.pipelines import arxiv, books, c4, common_crawl, github, pile, stackexchange, the_stack, wikipedia
+from redpajama.pipelines import (
+    Pipeline,
+    arxiv,
+    books,
+    c4,
+    common_crawl,
+    files,
+    github,
+    pile,
+    rows,
+    stackexchange,
+    the_stack,
+    wikipedia,
+)
 from redpajama.records import MAX_QUARANTINE_BYTES, Document, LedgerRow, Tally
 
 CASES = 200
@@ -63,7 +76,7 @@ class Unit(NamedTuple):
 class Sample:
     """A sound file, and where everything in it lies."""
 
-    module: ModuleType
+    reader: Pipeline
     name: str
     data: bytes
     records: dict[str, list[Range]]  # doc_id -> the decoded ranges that its document needs
@@ -158,7 +171,7 @@ def touches(row: LedgerRow, harm: Damage, sample: Sample) -> bool:
 def check(sample: Sample, harm: Damage, baseline: tuple[dict[str, Document], Tally], folder: Path) -> None:
     """One case: read the damaged file, and hold it to the promise."""
     before, before_tally = baseline
-    documents, tally = read_balanced(sample.module, [write_raw(folder, sample.name, harm.data)], **sample.options)
+    documents, tally = read_balanced(sample.reader, [write_raw(folder, sample.name, harm.data)], **sample.options)
     after = {document.doc_id: document for document in documents}
     safe = survivors(sample, harm)
     lost = {doc_id for doc_id in safe if after.get(doc_id) != before[doc_id]}
@@ -168,7 +181,8 @@ def check(sample: Sample, harm: Damage, baseline: tuple[dict[str, Document], Tal
     changed = {doc_id for doc_id in before if doc_id in after and after[doc_id] != before[doc_id]}
     silent = missing - {doc_id for doc_id in missing if _is_whole(sample, harm, doc_id)}
     renamed = 0 if sample.is_checked else len(set(after) - set(before))  # damaged in the bytes that give its id
-    glued = changed and not sample.is_checked  # the damage joined two records: what is left still reads as one
+    joined = changed or (renamed and harm.kind == "cut")  # ids may be hashes of what was cut
+    glued = joined and not sample.is_checked  # the damage joined two records: what is left still reads as one
     if (len(silent) > renamed and not glued) or (changed and sample.is_checked):
         assert fresh, f"nothing says what happened to {sorted(silent | changed)[:3]}"
         rows = [row for row in tally.rows if _what(row) in set(fresh) and row.verdict == "quarantined"]
@@ -240,12 +254,12 @@ def inflate(data: bytes) -> bytes:
 # ---- samples
 
 
-def by_reading(module: ModuleType, name: str, parts: Sequence[bytes], **options: Any) -> dict[str, list[Range]]:
+def by_reading(reader: Pipeline, name: str, parts: Sequence[bytes], **options: Any) -> dict[str, list[Range]]:
     """{doc_id: its part's range}: each part is read alone, the ranges are those of the parts in a row."""
     records, at = {}, 0
     folder = Path(mkdtemp())
     for part in parts:
-        documents, _ = read_balanced(module, [write_raw(folder, name, part)], **options)
+        documents, _ = read_balanced(reader, [write_raw(folder, name, part)], **options)
         records |= {document.doc_id: [Range(at, at + len(part))] for document in documents}
         at += len(part)
     return records
@@ -271,13 +285,15 @@ def wet_members() -> list[bytes]:
 def wet_gz() -> Sample:
     parts = wet_members()
     data, units = packed_units(parts, lambda part: gzip.compress(part, mtime=0))
-    records = by_reading(common_crawl, "a.wet", parts)
-    return Sample(common_crawl, "a.warc.wet.gz", data, records, units, is_checked=True)
+    records = by_reading(common_crawl.PIPELINE, "a.wet", parts)
+    return Sample(common_crawl.PIPELINE, "a.warc.wet.gz", data, records, units, is_checked=True)
 
 
 def wet_plain() -> Sample:
     parts = wet_members()
-    return Sample(common_crawl, "a.warc.wet", b"".join(parts), by_reading(common_crawl, "a.wet", parts))
+    return Sample(
+        common_crawl.PIPELINE, "a.warc.wet", b"".join(parts), by_reading(common_crawl.PIPELINE, "a.wet", parts)
+    )
 
 
 def warc_gz() -> Sample:
@@ -285,14 +301,14 @@ def warc_gz() -> Sample:
     units = [unit for unit in gzip_units(data) if unit.raw.end <= 120_000]
     data = data[: units[-1].raw.end]
     parts = [gzip.decompress(data[unit.raw.start : unit.raw.end]) for unit in units]
-    records = by_reading(common_crawl, "a.warc", parts)
-    return Sample(common_crawl, "a.warc.gz", data, records, units, is_checked=True)
+    records = by_reading(common_crawl.PIPELINE, "a.warc", parts)
+    return Sample(common_crawl.PIPELINE, "a.warc.gz", data, records, units, is_checked=True)
 
 
 def warc_plain() -> Sample:
     name = "commoncrawl/npm-warc/CC-MAIN-20140820021334-00006-ip-10-180-136-8.ec2.internal.warc"
     data = (SHARED / name).read_bytes()
-    return Sample(common_crawl, "a.warc", data, by_reading(common_crawl, "a.warc", warc_parts(data)))
+    return Sample(common_crawl.PIPELINE, "a.warc", data, by_reading(common_crawl.PIPELINE, "a.warc", warc_parts(data)))
 
 
 def rows_of(text: bytes) -> list[bytes]:
@@ -306,32 +322,32 @@ def c4_rows() -> list[bytes]:
 def c4_gz() -> Sample:
     rows = c4_rows()
     data = gzip.compress(b"".join(rows), mtime=0)
-    records = by_reading(c4, "a.json", rows)
-    return Sample(c4, "a.json.gz", data, records, gzip_units(data), is_stream=True, is_checked=True)
+    records = by_reading(c4.PIPELINE, "a.json", rows)
+    return Sample(c4.PIPELINE, "a.json.gz", data, records, gzip_units(data), is_stream=True, is_checked=True)
 
 
 def c4_members() -> Sample:
     rows = c4_rows()[:60]
     parts = [b"".join(rows[at : at + 6]) for at in range(0, 60, 6)]
     data, units = packed_units(parts, lambda part: gzip.compress(part, mtime=0))
-    return Sample(c4, "a.json.gz", data, by_reading(c4, "a.json", rows), units, is_checked=True)
+    return Sample(c4.PIPELINE, "a.json.gz", data, by_reading(c4.PIPELINE, "a.json", rows), units, is_checked=True)
 
 
 def github_jsonl() -> Sample:
     rows = rows_of(gzip.decompress(packing.pack_bigquery_rows(Path(mkdtemp()), SHARED, 6).read_bytes()))
-    return Sample(github, "a.jsonl", b"".join(rows), by_reading(github, "a.jsonl", rows))
+    return Sample(github.PIPELINE, "a.jsonl", b"".join(rows), by_reading(github.PIPELINE, "a.jsonl", rows))
 
 
 def github_jsonl_gz() -> Sample:
     rows = rows_of(gzip.decompress(packing.pack_bigquery_rows(Path(mkdtemp()), SHARED, 40).read_bytes()))
-    data, records = gzip.compress(b"".join(rows), mtime=0), by_reading(github, "a.jsonl", rows)
-    return Sample(github, "a.json.gz", data, records, gzip_units(data), is_stream=True, is_checked=True)
+    data, records = gzip.compress(b"".join(rows), mtime=0), by_reading(github.PIPELINE, "a.jsonl", rows)
+    return Sample(github.PIPELINE, "a.json.gz", data, records, gzip_units(data), is_stream=True, is_checked=True)
 
 
-def parquet_sample(module: ModuleType, data: bytes, name: str) -> Sample:
+def parquet_sample(reader: Pipeline, data: bytes, name: str, **options: Any) -> Sample:
     """Row groups and footer; rows are given to their groups in order."""
     footer = pq.ParquetFile(BytesIO(data)).metadata
-    documents, tally = read_balanced(module, [write_raw(Path(mkdtemp()), name, data)])
+    documents, tally = read_balanced(reader, [write_raw(Path(mkdtemp()), name, data)], **options)
     gone = {row.evidence["row"] for row in tally.rows}
     kept = [number for number in range(footer.num_rows) if number not in gone]
     end_of_data = max(_end_of_group(footer.row_group(index)) for index in range(footer.num_row_groups))
@@ -348,7 +364,7 @@ def parquet_sample(module: ModuleType, data: bytes, name: str) -> Sample:
         document.doc_id: [Range(tail, tail + 1), Range(groups[number], groups[number] + 1)]
         for document, number in zip(documents, kept, strict=True)
     }
-    return Sample(module, name, data, records, units, is_absolute=True)
+    return Sample(reader, name, data, records, units, is_absolute=True, options=options)
 
 
 def _start_of_column(column: Any) -> int:
@@ -361,12 +377,12 @@ def _end_of_group(group: Any) -> int:
 
 
 def github_parquet() -> Sample:
-    return parquet_sample(github, (SHARED / "github/dpk/a.parquet").read_bytes(), "a.parquet")
+    return parquet_sample(github.PIPELINE, (SHARED / "github/dpk/a.parquet").read_bytes(), "a.parquet")
 
 
 def stack_parquet() -> Sample:
     data = packing.pack_the_stack_parquet(Path(mkdtemp()), SHARED, 12, 8).read_bytes()
-    return parquet_sample(the_stack, data, "data-00000-of-00001.parquet")
+    return parquet_sample(the_stack.PIPELINE, data, "data-00000-of-00001.parquet")
 
 
 def tar_places(data: bytes) -> dict[str, Range]:
@@ -384,17 +400,19 @@ def github_tree() -> Sample:
     places = tar_places(data)
     licence = next(place for name, place in places.items() if name.endswith("/LICENSE"))
     first = Range(0, 2048)
-    documents, _ = read_balanced(github, [write_raw(Path(mkdtemp()), "docker-library__python-4f07059567fa.tar", data)])
+    documents, _ = read_balanced(
+        github.PIPELINE, [write_raw(Path(mkdtemp()), "docker-library__python-4f07059567fa.tar", data)]
+    )
     own = {name.partition("/")[2]: place for name, place in places.items()}
     records = {document.doc_id: [first, licence, own[document.meta["path"]]] for document in documents}
-    return Sample(github, "docker-library__python-4f07059567fa.tar", data, records)
+    return Sample(github.PIPELINE, "docker-library__python-4f07059567fa.tar", data, records)
 
 
 def github_tree_gz() -> Sample:
     plain = github_tree()
     data = (SHARED / "github/repos/docker-library__python-4f07059567fa.tar.gz").read_bytes()
     name = "docker-library__python-4f07059567fa.tar.gz"
-    return Sample(github, name, data, plain.records, gzip_units(data), is_stream=True, is_checked=True)
+    return Sample(github.PIPELINE, name, data, plain.records, gzip_units(data), is_stream=True, is_checked=True)
 
 
 def whole_file(records: dict[str, list[Range]]) -> dict[str, list[Range]]:
@@ -404,13 +422,15 @@ def whole_file(records: dict[str, list[Range]]) -> dict[str, list[Range]]:
 
 def gutenberg() -> Sample:
     data = (SHARED / "books/wss22/pg11.txt").read_bytes()
-    return Sample(books, "pg11.txt", data, whole_file(by_reading(books, "pg11.txt", [data])))
+    return Sample(books.PIPELINE, "pg11.txt", data, whole_file(by_reading(books.PIPELINE, "pg11.txt", [data])))
 
 
 def pg19() -> Sample:
     folder = packing.pack_pg19(Path(mkdtemp()), SHARED)
     data = (folder / "train/12204.txt").read_bytes()
-    return Sample(books, "train/12204.txt", data, whole_file(by_reading(books, "train/12204.txt", [data])))
+    return Sample(
+        books.PIPELINE, "train/12204.txt", data, whole_file(by_reading(books.PIPELINE, "train/12204.txt", [data]))
+    )
 
 
 def eprints() -> list[tuple[str, bytes]]:
@@ -425,15 +445,15 @@ def eprints() -> list[tuple[str, bytes]]:
 def arxiv_tar() -> Sample:
     data = packing.pack_tar(eprints(), mtime=1_575_000_000)
     keys = {name.split("/")[1].removesuffix(".gz"): place for name, place in tar_places(data).items()}
-    documents, _ = read_balanced(arxiv, [write_raw(Path(mkdtemp()), "arXiv_src_1911_001.tar", data)])
+    documents, _ = read_balanced(arxiv.PIPELINE, [write_raw(Path(mkdtemp()), "arXiv_src_1911_001.tar", data)])
     records = {document.doc_id: [keys[document.doc_id.removeprefix("src/")]] for document in documents}
-    return Sample(arxiv, "arXiv_src_1911_001.tar", data, records, is_checked=True)
+    return Sample(arxiv.PIPELINE, "arXiv_src_1911_001.tar", data, records, is_checked=True)
 
 
 def arxiv_gz() -> Sample:
     data = eprints()[-1][1]
-    records = by_reading(arxiv, "1911.09999.gz", [data])
-    return Sample(arxiv, "1911.09999.gz", data, records, [Unit(Range(0, len(data)), Range(0, len(data)))],
+    records = by_reading(arxiv.PIPELINE, "1911.09999.gz", [data])
+    return Sample(arxiv.PIPELINE, "1911.09999.gz", data, records, [Unit(Range(0, len(data)), Range(0, len(data)))],
                   is_checked=True)  # fmt: skip
 
 
@@ -448,12 +468,12 @@ def simple_dump() -> tuple[bytes, list[bytes], bytes]:
 def wikipedia_sample(pack: Callable[[list[bytes]], tuple[bytes, list[Unit] | None]], name: str) -> Sample:
     head, pages, tail = simple_dump()
     data, units = pack([head, *pages, tail])
-    alone = [by_reading(wikipedia, "a.xml", [head + page + tail]) for page in pages]
+    alone = [by_reading(wikipedia.PIPELINE, "a.xml", [head + page + tail]) for page in pages]
     records, at = {}, len(head)
     for page, found in zip(pages, alone, strict=True):
         records |= {doc_id: [Range(0, len(head)), Range(at, at + len(page))] for doc_id in found}
         at += len(page)
-    return Sample(wikipedia, name, data, records, units, is_checked=units is not None)
+    return Sample(wikipedia.PIPELINE, name, data, records, units, is_checked=units is not None)
 
 
 def wikipedia_xml() -> Sample:
@@ -483,9 +503,9 @@ def stackexchange_xml() -> Sample:
         row = data[where.start : where.end]
         question = re.search(rb' ParentId="(\d+)"', row)
         threads.setdefault(question[1] if question else number, []).append(where)
-    documents, _ = read_balanced(stackexchange, [write_raw(Path(mkdtemp()), "conlang.meta/Posts.xml", data)])
+    documents, _ = read_balanced(stackexchange.PIPELINE, [write_raw(Path(mkdtemp()), "conlang.meta/Posts.xml", data)])
     records = {document.doc_id: threads[document.doc_id.rpartition("/")[2].encode()] for document in documents}
-    return Sample(stackexchange, "conlang.meta/Posts.xml", data, records)
+    return Sample(stackexchange.PIPELINE, "conlang.meta/Posts.xml", data, records)
 
 
 def stackexchange_7z() -> Sample:
@@ -493,10 +513,10 @@ def stackexchange_7z() -> Sample:
     with py7zr.SevenZipFile(path, "w") as archive:
         archive.write(SHARED / POSTS, "Posts.xml")
     data = path.read_bytes()
-    documents, _ = read_balanced(stackexchange, [write_raw(Path(mkdtemp()), path.name, data)])
+    documents, _ = read_balanced(stackexchange.PIPELINE, [write_raw(Path(mkdtemp()), path.name, data)])
     whole = Range(0, len(data))
     records = {document.doc_id: [whole] for document in documents}
-    return Sample(stackexchange, path.name, data, records, [Unit(whole, whole)], is_checked=True)
+    return Sample(stackexchange.PIPELINE, path.name, data, records, [Unit(whole, whole)], is_checked=True)
 
 
 def pile_rows() -> list[bytes]:
@@ -507,17 +527,82 @@ def pile_frames() -> Sample:
     rows = pile_rows()[:80]
     parts = [b"".join(rows[at : at + 8]) for at in range(0, 80, 8)]
     data, units = packed_units(parts, zstandard.ZstdCompressor(level=3, write_checksum=True).compress)
-    return Sample(pile, "00.jsonl.zst", data, by_reading(pile, "00.jsonl", rows), units, is_checked=True)
+    return Sample(
+        pile.PIPELINE, "00.jsonl.zst", data, by_reading(pile.PIPELINE, "00.jsonl", rows), units, is_checked=True
+    )
 
 
 def pile_zst() -> Sample:
     rows = pile_rows()
     data = zstandard.ZstdCompressor(level=3).compress(b"".join(rows))
     whole = Unit(Range(0, len(data)), Range(0, sum(map(len, rows))))
-    return Sample(pile, "00.jsonl.zst", data, by_reading(pile, "00.jsonl", rows), [whole])
+    return Sample(pile.PIPELINE, "00.jsonl.zst", data, by_reading(pile.PIPELINE, "00.jsonl", rows), [whole])
+
+
+OWN_FIELDS = {"fields": {"url": "url", "meta": ["date"]}}
+
+
+def own_lines() -> Sample:
+    lines = c4_rows()
+    records = by_reading(rows.PIPELINE, "a.jsonl", lines, **OWN_FIELDS)
+    return Sample(rows.PIPELINE, "a.jsonl", b"".join(lines), records, options=OWN_FIELDS)
+
+
+def own_lines_gz() -> Sample:
+    lines = c4_rows()
+    data, records = gzip.compress(b"".join(lines), mtime=0), by_reading(rows.PIPELINE, "a.jsonl", lines, **OWN_FIELDS)
+    units = gzip_units(data)
+    options = {"is_stream": True, "is_checked": True, "options": OWN_FIELDS}
+    return Sample(rows.PIPELINE, "a.jsonl.gz", data, records, units, **options)
+
+
+def own_parquet() -> Sample:
+    sink = BytesIO()
+    table = pq.read_table(BytesIO((SHARED / "github/dpk/a.parquet").read_bytes()))
+    pq.write_table(table, sink, row_group_size=3, write_page_checksum=True)
+    fields = {"text": "contents", "id": "document_id", "meta": ["repo_name"]}
+    return parquet_sample(rows.PIPELINE, sink.getvalue(), "a.parquet", fields=fields)
+
+
+def own_files() -> list[tuple[str, bytes]]:
+    """Texts of the repositories and papers: small files, each with its own name."""
+    folder = SHARED / "arxiv/papers"
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix in (".tex", ".md") and path.stat().st_size < 40_000
+    )
+    return [(str(path.relative_to(folder)), path.read_bytes()) for path in found if path.stat().st_size > 200]
+
+
+def own_tar() -> Sample:
+    data = packing.pack_tar(own_files()[:20])
+    records = {f"src/a.tar/{name}": [place] for name, place in tar_places(data).items()}
+    return Sample(files.PIPELINE, "a.tar", data, records, options={"suffixes": [".tex", ".md"]})
+
+
+def own_zip() -> Sample:
+    """Members and the directory behind them; each has a checksum."""
+    sink = BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in own_files()[:20]:
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+        starts = [info.header_offset for info in archive.infolist()]
+    data, tail = sink.getvalue(), len(starts)
+    ends = [*starts[1:], archive.start_dir]
+    units = [Unit(Range(*place), Range(n, n + 1)) for n, place in enumerate(zip(starts, ends, strict=True))]
+    units.append(Unit(Range(archive.start_dir, len(data)), Range(tail, tail + 1)))
+    names = enumerate(info.filename for info in archive.infolist())
+    records = {f"src/a.zip/{name}": [Range(tail, tail + 1), Range(n, n + 1)] for n, name in names}
+    options = {"suffixes": [".tex", ".md"]}
+    return Sample(files.PIPELINE, "a.zip", data, records, units, is_checked=True, is_absolute=True, options=options)
+
+
+def own_text() -> Sample:
+    data = (SHARED / "books/wss22/pg46.txt").read_bytes()
+    return Sample(files.PIPELINE, "a.txt", data, whole_file(by_reading(files.PIPELINE, "a.txt", [data])))
 
 
 SAMPLES = [
+    *(own_lines, own_lines_gz, own_parquet, own_tar, own_zip, own_text),
     *(wet_gz, wet_plain, warc_gz, warc_plain, c4_gz, c4_members, github_jsonl, github_jsonl_gz, github_parquet),
     *(github_tree, github_tree_gz, gutenberg, pg19, arxiv_tar, arxiv_gz, wikipedia_xml, wikipedia_multistream),
     *(wikipedia_bz2, stackexchange_xml, stackexchange_7z, pile_frames, pile_zst, stack_parquet),
@@ -530,7 +615,7 @@ def sample_of(build: Callable[[], Sample]) -> tuple[Sample, tuple[dict[str, Docu
     """A sample, with what its sound file gives."""
     sample = build()
     file = write_raw(Path(mkdtemp()), sample.name, sample.data)
-    documents, tally = read_balanced(sample.module, [file], **sample.options)
+    documents, tally = read_balanced(sample.reader, [file], **sample.options)
     return sample, ({document.doc_id: document for document in documents}, tally)
 
 

@@ -1,6 +1,8 @@
+import codecs
 import gzip
 import json
 import tarfile
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packing import pack_bigquery_rows, pack_tar
 
-from redpajama.licenses import identify, is_license_name
+from redpajama.extract.licenses import identify, is_license_name
+from redpajama.extract.sourcecode import language_of, strip_license_header, suffix_of
+from redpajama.extract.spdx import is_allowed
 from redpajama.pipelines import github
 from redpajama.records import Reason
-from redpajama.sourcecode import language_of, strip_license_header, suffix_of
 
 MIT = """MIT License
 
@@ -49,7 +52,7 @@ def rows(*changes: dict) -> bytes:
 
 
 def read_bytes(tmp_path, data: bytes, name: str = "github_0.json", **options):
-    return read_balanced(github, [write_raw(tmp_path, name, data)], **options)
+    return read_balanced(github.PIPELINE, [write_raw(tmp_path, name, data)], **options)
 
 
 def tarball(*members: tuple[str, str | bytes], top: str = "repo-2c8cd3ac958a/") -> bytes:
@@ -144,7 +147,7 @@ def test_broken_lines_are_quarantined_and_the_rest_is_read(tmp_path):
 
 @needs_shared
 def test_an_export_of_bigquery_is_read(tmp_path):
-    documents, tally = read_balanced(github, [raw_file(pack_bigquery_rows(tmp_path, SHARED))])
+    documents, tally = read_balanced(github.PIPELINE, [raw_file(pack_bigquery_rows(tmp_path, SHARED))])
     by_id = {document.doc_id: document for document in documents}
     assert len(by_id) == len(documents)
     assert tally.dropped[Reason.LICENSE_NOT_ALLOWED] == 40  # ranger is under the GPL
@@ -157,7 +160,7 @@ def test_an_export_of_bigquery_is_read(tmp_path):
 
 @needs_shared
 def test_parquet_rows_with_other_column_names_are_read():
-    documents, tally = read_balanced(github, [raw_file(SHARED / "github/dpk/a.parquet")])
+    documents, tally = read_balanced(github.PIPELINE, [raw_file(SHARED / "github/dpk/a.parquet")])
     assert (len(documents), tally.rows) == (11, [])
     path = "robotics-paper_ark2022_3T1R-master/run_evaluation.m"
     (document,) = [d for d in documents if d.doc_id == f"src/SchapplM/robotics-paper_ark2022_3T1R/{path}"]
@@ -169,7 +172,7 @@ def test_parquet_rows_with_other_column_names_are_read():
 
 def test_parquet_of_something_else_is_quarantined_row_by_row(tmp_path):
     pq.write_table(pa.table({"url": ["a", "b"]}), tmp_path / "x.parquet")
-    documents, tally = read_balanced(github, [raw_file(tmp_path / "x.parquet")])
+    documents, tally = read_balanced(github.PIPELINE, [raw_file(tmp_path / "x.parquet")])
     assert (documents, tally.quarantined) == ([], {Reason.MISSING_FIELD: 2})
 
 
@@ -205,6 +208,11 @@ def test_real_licences_are_identified(archive, member, expected):
         (MIT + GPL, ["gpl-3.0", "mit"]),
         (MIT + '"Commons Clause" License Condition v1.0', ["commons-clause", "mit"]),
         ("SPDX-License-Identifier: Apache-2.0\n", ["apache-2.0"]),
+        ("SPDX-License-Identifier: MIT AND GPL-3.0-only\n\nCopyright 2020 X\n", ["mit and gpl-3.0-only"]),
+        ("/* SPDX-License-Identifier: (MIT OR GPL-2.0+) */\n", ["(mit or gpl-2.0+)"]),
+        ("<!-- SPDX-License-Identifier: Apache-2.0 -->\n", ["apache-2.0"]),
+        ("SPDX-License-Identifier: MIT OR GPL-3.0-only\n" + MIT + GPL, ["mit or gpl-3.0-only"]),
+        ("This software is dual-licensed.\n" + MIT + GPL, ["gpl-3.0 or mit"]),
         ("See the MIT license.", []),
         ("", []),
     ],
@@ -225,6 +233,254 @@ def test_licence_files_are_told_by_their_names(names, expected):
     assert {name: is_license_name(name) for name in names.split()} == dict.fromkeys(names.split(), expected)
 
 
+@pytest.mark.parametrize(
+    ("terms", "name"),
+    [
+        ("Non-Commercial Clause: no commercial use without permission.", "non-commercial"),
+        ("The Software may not be used for commercial purposes.", "non-commercial"),
+        ("Commercial use is strictly prohibited.", "non-commercial"),
+        ("This is licensed for noncommercial research.", "non-commercial"),
+        ("For academic purposes only.", "limited-use"),
+        ("It is provided solely for personal use.", "limited-use"),
+        ("The Software shall be used for good and not evil.", "field-of-use"),
+        ("It must not be used by any military or weapons maker.", "field-of-use"),
+        ("You may not use it to train artificial intelligence.", "field-of-use"),
+        ("You may not offer a product that competes with it.", "no-competition"),
+        ("You may not offer it as a hosted service.", "no-competition"),
+        ("You may not sell the Software.", "no-sale"),
+        ("The Software may not be modified.", "no-derivatives"),
+    ],
+)
+def test_a_permissive_licence_with_a_restriction_is_another(tmp_path, terms, name):
+    assert identify(MIT + terms) == sorted(["mit", name])
+    documents, tally = read_bytes(tmp_path, tarball(("LICENSE", MIT + terms), ("a.py", "x")), "r.tar.gz")
+    assert (documents, tally.dropped[Reason.LICENSE_NOT_ALLOWED]) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        "It may be used for commercial and non-commercial purposes.",
+        "It may be used for non-commercial as well as commercial purposes.",
+        "IN NO EVENT SHALL X BE LIABLE FOR COMMERCIAL DAMAGES OR LOSSES.",
+        "X shall not be liable for any other commercial loss.",
+        "The names of its authors may not be used to endorse products.",
+        "You may sell copies, and offer a service.",
+        "This software is not designed or intended for use in nuclear facilities.",
+    ],
+)
+def test_what_permissive_texts_say_of_trade_is_no_restriction(terms):
+    assert identify(MIT + terms) == ["mit"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("MIT", True),
+        ("mit", True),
+        ("GPL-3.0", False),
+        ("MIT AND GPL-3.0-only", False),
+        ("MIT OR GPL-3.0-only", True),
+        ("MIT or GPL-3.0-only", True),
+        ("GPL-2.0-only OR (MIT AND BSD-2-Clause)", True),
+        ("MIT AND (GPL-2.0-only OR BSD-2-Clause)", True),
+        ("MIT OR GPL-2.0-only AND GPL-3.0-only", True),
+        ("(MIT OR GPL-2.0-only) AND GPL-3.0-only", False),
+        ("MIT/Apache-2.0", True),
+        ("GPL-3.0/MIT", True),
+        ("GPL-2 | MIT", True),
+        ("Apache-2.0+", True),
+        ("GPL-2.0+", False),
+        ("Apache-2.0 WITH LLVM-exception", True),
+        ("GPL-2.0-only WITH Classpath-exception-2.0", False),
+        ("MIT WITH Commons-Clause", False),
+        ("MIT AND", False),
+        ("(MIT", False),
+        ("MIT OR OR GPL-2.0", False),
+        ("NOASSERTION", False),
+        ("MIT License", True),
+        ('BSD 3-Clause "New" or "Revised" License', True),
+        ("Apache License, Version 2.0", True),
+        ("MIT and GPL licences", False),
+        ("", False),
+        ("(" * 5000 + "MIT" + ")" * 5000, False),
+    ],
+)
+def test_an_expression_is_allowed_as_a_whole(tmp_path, expression, expected):
+    assert is_allowed(expression, github.Options().permits) == expected
+    documents, _ = read_bytes(tmp_path, rows({"license": expression}))
+    assert len(documents) == expected
+
+
+LICENSES = st.sampled_from(["MIT", "GPL-2.0"])
+
+
+@given(st.recursive(LICENSES, lambda each: st.tuples(each, st.sampled_from("&|"), each), max_leaves=12))
+def test_expressions_are_evaluated_as_python_does(tree):
+    def write(node, texts):
+        if isinstance(node, str):
+            return texts[node]
+        left, operator, right = node
+        return f"({write(left, texts)} {texts[operator]} {write(right, texts)})"
+
+    text = write(tree, {"MIT": "MIT", "GPL-2.0": "GPL-2.0", "&": "AND", "|": "OR"})
+    value = eval(write(tree, {"MIT": "True", "GPL-2.0": "False", "&": "and", "|": "or"}))
+    assert is_allowed(text, github.Options().permits) == value
+
+
+CRAN = "YEAR: 2020\nCOPYRIGHT HOLDER: A. Author\n"
+DESCRIPTION = "Package: lamp\nTitle: Lamps\nLicense: {}\nEncoding: UTF-8\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "kept"),
+    [
+        ((("LICENSE", CRAN), ("LICENSE.md", MIT)), 1),
+        ((("LICENSE", CRAN), ("DESCRIPTION", DESCRIPTION.format("MIT + file LICENSE"))), 1),
+        ((("LICENSE", CRAN), ("DESCRIPTION", DESCRIPTION.format("BSD_3_clause + file LICENSE"))), 1),
+        ((("LICENSE", CRAN), ("DESCRIPTION", DESCRIPTION.format("GPL-2 | MIT + file LICENSE"))), 1),
+        ((("DESCRIPTION", DESCRIPTION.format("Apache License (>= 2.0)")),), 1),
+        ((("DESCRIPTION", DESCRIPTION.format("GPL (>= 2)")),), 0),
+        ((("LICENSE", CRAN), ("DESCRIPTION", DESCRIPTION.format("file LICENSE"))), 0),
+        ((("LICENSE", CRAN), ("DESCRIPTION", "License: MIT\nof no package\n")), 0),
+        ((("LICENSE", CRAN),), 0),
+        ((("COPYING", "Copyright 2020 X\nSee LICENSE-MIT.\n"), ("LICENSE-MIT", MIT)), 1),
+        ((("COPYING", "Copyright 2020 X. All rights reserved.\n"), ("LICENSE-MIT", MIT)), 0),
+        ((("LICENSE", "SPDX-License-Identifier: MIT AND GPL-3.0-only\n"),), 0),
+        ((("LICENSE", "SPDX-License-Identifier: MIT OR GPL-3.0-only\n"),), 1),
+    ],
+)
+def test_a_stub_says_nothing_beside_a_licence(tmp_path, files, kept):
+    documents, _ = read_bytes(tmp_path, tarball(*files, ("src/a.c", "int a;\n")), "r.tar.gz")
+    assert len(documents) == kept
+
+
+# ---- the file's own licence
+
+
+@pytest.mark.parametrize(
+    ("header", "declared"),
+    [
+        (
+            "This program is free software; you can redistribute it\nunder the terms of the GNU General Public License",
+            "gpl",
+        ),
+        ("Licensed under the GNU Lesser General Public License v2.1", "lgpl"),
+        ("Distributed under the GNU Affero General Public License", "agpl"),
+        ("License: GPLv3", "gpl"),
+        ("This Source Code Form is subject to the terms of the Mozilla Public\nLicense, v. 2.0.", "mpl"),
+        ("are made available under the terms of the Eclipse Public License v1.0", "epl"),
+        ("Copyright X. Licensed under CC BY-NC 4.0", "cc-by-nc"),
+        ("Copyright X. For non-commercial use only", "non-commercial"),
+        ("Copyright X. Proprietary and confidential", "proprietary"),
+        ("Copyright X. Unauthorized copying of this file is strictly prohibited", "proprietary"),
+        ("SPDX-License-Identifier: GPL-2.0-only", "gpl-2.0-only"),
+        ("SPDX-License-Identifier: MIT AND GPL-2.0-only", "mit and gpl-2.0-only"),
+        ("Dual licensed under the LGPL and GPL licenses", "gpl or lgpl"),
+        ("Copyright X. All rights reserved.", None),
+        ("Copyright X. All rights reserved.\nUse of this source code is governed by a BSD-style license", None),
+        ("SPDX-License-Identifier: GPL-2.0-only OR MIT", None),
+        ("Dual licensed under the MIT and GPL licenses", None),
+        ("Licensed under the Apache License, Version 2.0\nhttp://www.apache.org/licenses/LICENSE-2.0", None),
+        ("Loads GPL-compatible modules.\nLicensed under the MIT license", None),
+    ],
+)
+@pytest.mark.parametrize(("name", "before", "after"), [("a.c", "/*\n", "\n*/\n"), ("a.py", '"""', '"""\n')])
+def test_a_file_goes_by_its_own_header(tmp_path, header, declared, name, before, after):
+    data = tarball(("LICENSE", MIT), ("ok.c", "int ok;\n"), (name, f"{before}{header}{after}int a;\n"))
+    documents, tally = read_bytes(tmp_path, data, "owner__repo-2c8cd3ac958a.tar.gz")
+    assert [document.meta["path"] for document in documents] == ["ok.c", *([] if declared else [name])]
+    refused = [row.evidence.get("header") for row in tally.rows if row.reason == Reason.LICENSE_NOT_ALLOWED]
+    assert refused == ([declared] if declared else [])
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a.h", "#ifndef A_H\n#define A_H\n/* Licensed under the GNU General Public License. */\nint a;\n"),
+        ("a.h", "#pragma once\n\n// License: GPLv3\nint a;\n"),
+        ("a.c", "#include <a.h>\n// SPDX-License-Identifier: GPL-2.0-only\n"),
+        ("a.rst", ".. SPDX-License-Identifier: GPL-2.0-only\n\nTitle\n"),
+        ("a.py", 'import os\n\n__license__ = "GPL v3"\n'),
+    ],
+)
+def test_a_licence_may_be_declared_below_the_first_lines(tmp_path, path, text):
+    documents, tally = read_bytes(tmp_path, rows({"path": path, "content": text}))
+    assert (documents, tally.dropped) == ([], {Reason.LICENSE_NOT_ALLOWED: 1})
+
+
+@pytest.mark.parametrize("line", ['__license__ = "MIT"\n', "# SPDX-License-Identifier: MIT\n"])
+def test_an_allowed_declaration_takes_nothing(tmp_path, line):
+    (document,), _ = read_bytes(tmp_path, rows({"path": "a.py", "content": f"import os\n\n{line}"}))
+    assert document.text == f"import os\n\n{line}"
+
+
+def test_a_licence_in_utf_16_is_read(tmp_path):
+    data = tarball(("LICENSE", codecs.BOM_UTF16_LE + MIT.encode("utf-16-le")), ("a.py", "x"))
+    documents, _ = read_bytes(tmp_path, data, "r.tar.gz")
+    assert len(documents) == 1
+
+
+def test_licences_that_the_code_speaks_of_are_not_its_own(tmp_path):
+    code = 'int a;\nconst char *text = "under the terms of the GNU General Public License";\n'
+    documents, _ = read_bytes(tmp_path, rows({"path": "a.c", "content": code}))
+    assert documents[0].text == code
+
+
+# ---- encodings and line ends
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "encoding"),
+    [
+        ("a = 'café'\r\nb\rc\n".encode(), "a = 'café'\nb\nc\n", None),
+        (codecs.BOM_UTF8 + "a\n\ufeffb\n".encode(), "a\nb\n", None),
+        (codecs.BOM_UTF16_LE + "é\r\n".encode("utf-16-le"), "é\n", "utf-16-le"),
+        (codecs.BOM_UTF16_BE + "é\n".encode("utf-16-be"), "é\n", "utf-16-be"),
+        (codecs.BOM_UTF32_LE + "é\n".encode("utf-32-le"), "é\n", "utf-32-le"),
+        ("a = 'café'\n".encode("latin-1"), "a = 'café'\n", "cp1252"),
+        ("a = 'Größe'\n".encode("latin-1"), "a = 'Größe'\n", "cp1252"),
+        ("a = '“café”'\n".encode("cp1252"), "a = '“café”'\n", "cp1252"),
+        ("#!/bin/x\n# -*- coding: koi8-r -*-\nа = 'чай'\n".encode("koi8-r"), None, "koi8-r"),
+        ("# vim: set fileencoding=iso-8859-2 :\na = 'żółć'\n".encode("iso8859-2"), None, "iso8859-2"),
+        ("a = 'чай'\n# vim: fenc=cp1251\n".encode("cp1251"), None, "cp1251"),
+        ('<?xml version="1.0" encoding="windows-1251"?>\n<a>чай</a>\n'.encode("cp1251"), None, "cp1251"),
+        ("# coding: latin-1-unix\né = 'ÀÉÈ'\n".encode("latin-1"), None, "cp1252"),
+    ],
+)
+def test_source_files_are_decoded_as_they_declare(tmp_path, data, text, encoding):
+    name = "a.xml" if data.startswith(b"<?xml") else "a.py"
+    (document,), tally = read_bytes(tmp_path, tarball(("LICENSE", MIT), (name, data)), "r.tar.gz")
+    assert document.text == (text or data.decode(encoding))
+    assert document.meta.get("encoding") == encoding
+    assert (document.meta["size"], tally.quarantined) == (len(data), {})
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("a = 'чай'\n".encode("cp1251"), Reason.UNDECODABLE),
+        ("a = '汉字'\n".encode("gb2312"), Reason.UNDECODABLE),
+        ("a = '中'\n".encode("gbk"), Reason.UNDECODABLE),
+        ("a = 'かな'\n".encode("shift_jis"), Reason.UNDECODABLE),
+        ("# coding: utf-8\na = '漢字'\n".encode("euc-jp"), Reason.UNDECODABLE),
+        ("# coding: rot13\na = 'чай'\n".encode("cp1251"), Reason.UNDECODABLE),
+        (b"a = '\x81\xe9'\n", Reason.UNDECODABLE),
+        (codecs.BOM_UTF16_LE + b"abc", Reason.UNDECODABLE),
+        ("é\n".encode("utf-16-le"), Reason.BINARY_FILE),
+    ],
+)
+def test_what_no_encoding_explains_is_dropped_and_is_no_damage(tmp_path, data, reason):
+    documents, tally = read_bytes(tmp_path, tarball(("LICENSE", MIT), ("a.py", data)), "r.tar.gz")
+    assert (documents, tally.quarantined, tally.damaged) == ([], {}, {})
+    assert tally.dropped == {Reason.LICENSE_FILE: 1, reason: 1}
+
+
+def test_rows_have_unix_line_ends_too(tmp_path):
+    (document,), _ = read_bytes(tmp_path, rows({"content": "\ufeffa\r\nb\rc"}))
+    assert document.text == "a\nb\nc"
+
+
 # ---- header comments
 
 
@@ -235,7 +491,6 @@ def test_licence_files_are_told_by_their_names(names, expected):
         ("a.py", "# Copyright 2020 X\n# coding: latin-1\nimport os\n", "# coding: latin-1\nimport os\n"),
         ("a.py", "# Counts the words.\nimport os\n", "same"),
         ("a.py", "# Counts.\n\n# Copyright 2020 X\nimport os\n", "# Counts.\n\nimport os\n"),
-        ("a.py", '"""Module.\n\nCopyright 2020 X\n"""\n', "same"),
         ("a.py", "import os\n# Copyright 2020 X\n", "same"),
         ("a.c", "/* Copyright 2020 X */\n#include <stdio.h>\n#define A 1\n", "#include <stdio.h>\n#define A 1\n"),
         ("a.c", "#include <stdio.h>\n/* Copyright */\n", "same"),
@@ -271,7 +526,7 @@ def test_licence_files_are_told_by_their_names(names, expected):
 def test_only_a_leading_licence_comment_is_cut(path, text, expected):
     if expected is None:
         expected = "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\nimport os\n"
-    assert strip_license_header(text, path) == (text if expected == "same" else expected)
+    assert strip_license_header(text, path).text == (text if expected == "same" else expected)
 
 
 def test_suffixes_are_matched_by_case_and_longest_first():
@@ -288,7 +543,7 @@ def test_the_files_of_a_tarball_each_have_an_outcome(tmp_path):
     data = tarball(
         ("LICENSE", MIT),
         ("src/a.py", "import os\n"),
-        ("src/latin.py", "# caf\xe9\n".encode("latin-1")),
+        ("src/cyrillic.py", "# \u0447\u0430\u0439\n".encode("koi8-r")),
         ("src/bin.py", b"\0\1"),
         ("src/empty.py", ""),
         ("logo.png", b"\x89PNG\0"),
@@ -301,7 +556,7 @@ def test_the_files_of_a_tarball_each_have_an_outcome(tmp_path):
     assert tally.read == 7
     assert reasons(tally) == {
         "LICENSE": Reason.LICENSE_FILE,
-        "src/latin.py": Reason.INVALID_UTF8,
+        "src/cyrillic.py": Reason.UNDECODABLE,
         "src/bin.py": Reason.BINARY_FILE,
         "src/empty.py": Reason.EMPTY_TEXT,
         "logo.png": Reason.WRONG_SUFFIX,
@@ -334,6 +589,38 @@ def test_the_meta_of_a_tree_has_bigquerys_columns(tmp_path):
 )
 def test_a_tarball_is_named_by_its_url_or_its_folder(url, folder, expected):
     assert github.repository_of(url, folder) == expected
+
+
+@pytest.mark.parametrize("name", ["utils-main", "utils-20230101", "utils-202301011200", "utils"])
+def test_trees_of_one_name_at_two_places_share_no_id(tmp_path, name):
+    data = tarball(("LICENSE", MIT), ("a.py", "x"), top=f"{name}/")
+    places = [f"{owner}/{name}" for owner in ("alice", "bob")]
+    found = []
+    for place in places:
+        path = write_raw(tmp_path, f"{place.partition('/')[0]}.tar.gz", data)
+        found += read_balanced(github.PIPELINE, [replace(path, url=f"{place}.tar.gz")])[0]
+    assert [document.doc_id for document in found] == [f"src/{place}/a.py" for place in places]
+
+
+def test_a_commit_is_an_identity_wherever_the_tree_lies(tmp_path):
+    top = f"utils-{'2c8cd3ac958a' * 3}0123/"
+    for place in ("alice", "bob"):
+        path = write_raw(tmp_path, f"{place}.tar.gz", tarball(("LICENSE", MIT), ("a.py", "x"), top=top))
+        ((document,), _) = read_balanced(github.PIPELINE, [path])
+        assert document.doc_id == "src/utils@2c8cd3ac958a/a.py"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://example.org/x/utils.tar.gz?raw=1", "example.org/x/utils"),
+        ("s3://bucket/utils.tgz", "bucket/utils"),
+        ("../dumps/utils/", "dumps/utils/"),
+        ("/data/utils.tar", "data/utils"),
+    ],
+)
+def test_a_place_is_a_url_without_scheme_and_ending(url, place):
+    assert github.place_of(url) == place
 
 
 def test_the_nearest_licence_above_a_file_counts(tmp_path):
@@ -392,15 +679,15 @@ REAL = {  # (files, documents) of sample repositories
 @pytest.mark.parametrize("name", REAL)
 def test_real_repositories_give_their_source_files(name):
     path = SHARED / "github/repos" / f"{name}.tar.gz"
-    documents, tally = read_balanced(github, [raw_file(path)])
+    documents, tally = read_balanced(github.PIPELINE, [raw_file(path)])
     assert (tally.read, len(documents)) == REAL[name]
     assert len({document.doc_id for document in documents}) == len(documents)
     assert not tally.quarantined
     with tarfile.open(path) as archive:
         raw = {info.name.partition("/")[2]: archive.extractfile(info).read() for info in archive if info.isreg()}
-    for document in documents:  # nothing is added; what is cut stands at the top
-        text = raw[document.meta["path"]].decode()
-        assert text.endswith(document.text[-2000:])
+    for document in documents:  # nothing is added but the end of a comment; what is cut stands at the top
+        text = raw[document.meta["path"]].decode().replace("\r\n", "\n")
+        assert text.endswith(document.text.rpartition("*/")[2][-2000:])
         assert len(document.text) <= len(text)
 
 
@@ -410,8 +697,8 @@ def test_a_directory_input_reads_as_the_tarball_does(tmp_path):
     with tarfile.open(path) as archive:
         archive.extractall(tmp_path, filter="data")
     folder = tmp_path / "mux-db9d1d0073d2"
-    from_tree, tally = read_balanced(github, tree_files(folder, "repos/gorilla__mux-db9d1d0073d2/"))
-    from_tar, _ = read_balanced(github, [raw_file(path)])
+    from_tree, tally = read_balanced(github.PIPELINE, tree_files(folder, "repos/gorilla__mux-db9d1d0073d2/"))
+    from_tar, _ = read_balanced(github.PIPELINE, [raw_file(path)])
     assert sorted(d[:2] for d in from_tree) == sorted(d[:2] for d in from_tar)
     assert tally.read == 27
 

@@ -10,9 +10,9 @@
     raw             the raw text that the document must equal: a member of the repository from a line on, or a JSON row
     times           how many documents have this id (else one)
 
-`pages` cuts a dump behind that many pages. `gone` names units that must not become documents, with the reason on
-record. An id may end in `*` where it holds a hash. These are no frozen outputs: where one fails, read the raw file
-again before changing it.
+`pages` cuts a dump behind that many pages; `without` leaves out the files of a tree whose names begin so. `gone`
+names units that must not become documents, with the reason on record. An id may end in `*` where it holds a hash.
+These are no frozen outputs: where one fails, read the raw file again before changing it.
 """
 
 import bz2
@@ -57,6 +57,9 @@ def raw_files(spec: dict, folder: Path) -> tuple[list, dict]:
         files = [raw_file(file, str(file.relative_to(path))) for file in sorted(path.glob("train/*.txt"))]
         return files, options | {"metadata": str(path / "metadata.csv")}
     path = SHARED / spec["path"]
+    if "without" in spec:
+        files = tree_files(path, f"{spec['path']}/")
+        return [file for file in files if not file.relative.startswith(tuple(spec["without"]))], options
     if "pages" in spec:
         return [write_raw(folder, f"{path.name}.xml", first_pages(path, spec["pages"]))], options
     return tree_files(path, f"{spec['path']}/") if path.is_dir() else [raw_file(path, spec["path"])], options

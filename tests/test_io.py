@@ -15,8 +15,11 @@ from urllib.parse import parse_qs, unquote
 import pytest
 from conftest import SHARED, needs_shared
 
-from redpajama import download
-from redpajama.io import InputError, Listed, expand, fetch
+from redpajama.errors import InputError
+from redpajama.raw import download
+from redpajama.raw.fetch import fetch
+from redpajama.raw.io import Listed
+from redpajama.raw.listing import expand
 
 BODY = bytes(range(256)) * 2000  # 512,000 bytes
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -574,8 +577,10 @@ body = bytes(range(256)) * 2000
 for key in ("en/a.gz", "en/b.gz", "en/deep/c.gz", "en/.git/x", "en/q[1].gz", "de/", "de/d.gz"):
     client.put_object(Bucket="crawl", Key=key, Body=b"" if key.endswith("/") else body)
 
-from redpajama import decompress
-from redpajama.io import InputError, expand, fetch
+from redpajama.raw import decompress
+from redpajama.raw.fetch import fetch
+from redpajama.raw.listing import expand
+from redpajama.errors import InputError
 from redpajama.records import Tally
 
 def urls(*patterns):
@@ -627,8 +632,9 @@ def test_s3_is_listed_afresh_and_read_in_place():
 # --- manners
 
 
-def test_importing_io_loads_no_slow_library():
-    script = "import sys; from redpajama import io; print(*(sys.modules.keys() & {'fsspec', 'requests', 'boto3'}))"
+def test_what_lists_and_fetches_loads_no_slow_library():
+    modules = "sys.modules.keys() & {'fsspec', 'requests', 'boto3'}"
+    script = f"import sys; from redpajama.raw import fetch, listing; print(*({modules}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

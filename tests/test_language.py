@@ -13,9 +13,9 @@ from conftest import SHARED, needs_shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redpajama.quality import language, models
-from redpajama.quality.fasttext_file import is_whole
-from redpajama.quality.models import ModelError, ModelFile
+from redpajama.quality.models import language, model_files
+from redpajama.quality.models.fasttext_file import is_whole
+from redpajama.quality.models.model_files import ModelError, ModelFile
 
 SENTENCES = {
     "en": "The river runs through the old town and into the harbour, where the boats wait for the tide.",
@@ -33,8 +33,8 @@ SETTINGS = settings(deadline=None, max_examples=40)
 
 
 def identify(texts):
-    lines = models.one_line(pa.array(texts, pa.large_string()))
-    languages, scores = language.identify(models.load(language.EMBEDDED), lines)
+    lines = model_files.one_line(pa.array(texts, pa.large_string()))
+    languages, scores = language.identify(model_files.load(language.EMBEDDED), lines)
     return list(zip(languages.to_pylist(), scores.to_pylist(), strict=True))
 
 
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_model_is_one_line(tmp_path, data):
     path = tmp_path / "lid.bin"
     path.write_bytes(data)
     with pytest.raises(ModelError, match=r"cannot be loaded: it is damaged, or not a fastText model") as caught:
-        models.load(ModelFile("https://example.org/lid.bin", str(path), "x"))
+        model_files.load(ModelFile("https://example.org/lid.bin", str(path), "x"))
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("https://example.org/lid.bin: ")
 
@@ -123,7 +123,7 @@ def test_a_model_that_is_cut_off_is_never_given_to_fasttext(tmp_path, part):
     path = tmp_path / "lid.176.ftz"
     path.write_bytes((data + bytes(10))[: round(part * len(data))])
     with pytest.raises(ModelError, match=r"lid\.176\.ftz: cannot be loaded"):
-        models.load(ModelFile("lid.176.ftz", str(path), "x"))
+        model_files.load(ModelFile("lid.176.ftz", str(path), "x"))
 
 
 @pytest.mark.parametrize("options", [{}, {"qnorm": True}, {"qout": True}, {"cutoff": 300, "qnorm": True, "qout": True}])
@@ -147,6 +147,6 @@ def test_a_model_on_an_object_store_is_read_through_a_copy(tmp_path):
 
     with fsspec.open("memory://models/lid.176.ftz", "wb") as file:
         file.write(Path(language.EMBEDDED.path).read_bytes())
-    with models.local_file("memory://models/lid.176.ftz") as path:
+    with model_files.local_file("memory://models/lid.176.ftz") as path:
         assert Path(path).read_bytes() == Path(language.EMBEDDED.path).read_bytes()
     assert not Path(path).exists()

@@ -4,7 +4,14 @@ from itertools import pairwise
 import pytest
 from conftest import SHARED, needs_shared
 
-from redpajama import latex
+from redpajama.extract import latex, latex_expand, latex_files, latex_macros, latex_pieces
+from redpajama.extract.latex_files import Project
+from redpajama.extract.latex_pieces import lex
+
+
+def clean(text: str) -> str:
+    """The text of one file that is a paper."""
+    return latex.clean(lex(text)).text
 
 
 @pytest.mark.parametrize(
@@ -33,13 +40,14 @@ from redpajama import latex
     ],
 )
 def test_comments_go_and_nothing_else(text, expected):
-    assert latex.strip_comments(text) == expected
+    assert latex_pieces.lex(text).text == expected
 
 
 def test_pieces_are_the_text():
     text = "a % b\n\\verb+%+ \\begin{minted}{c}\n%\n\\end{minted} \\% \\url{%} \\begin{comment}x\\end{comment}"
-    assert "".join(piece.text for piece in latex.split_pieces(text)) == text
-    assert len(latex.mask(text)) == len(text)
+    assert "".join(piece.text for piece in latex_pieces.split_pieces(text)) == text
+    lexed = latex_pieces.lex(text)
+    assert len(lexed.masked) == len(lexed.text)
 
 
 # ---- main file and inputs
@@ -66,11 +74,12 @@ EMPTY = DOCUMENT % ""
     ],
 )
 def test_the_main_file_is_chosen(texts, toplevel, expected):
-    assert latex.choose_main(texts, frozenset(toplevel)) == expected
+    assert latex_files.choose_main(Project(texts), frozenset(toplevel)) == expected
 
 
 def merge(texts: dict[str, str], main: str = "main.tex") -> tuple[str, list[str]]:
-    return latex.merge_inputs(main, texts)
+    text, used = latex_files.merge_inputs(main, Project(texts))
+    return latex_files.unmark(text.text), used
 
 
 @pytest.mark.parametrize(
@@ -125,8 +134,8 @@ def test_loops_end_and_a_file_is_merged_once():
 def test_a_deep_chain_of_inputs_ends():
     texts = {f"{index}.tex": f"{index} \\input{{{index + 1}}}" for index in range(5000)}
     text, used = merge(texts, "0.tex")
-    assert len(used) == latex.MAX_INPUT_DEPTH + 1
-    assert text.endswith(f"\\input{{{latex.MAX_INPUT_DEPTH + 1}}}")
+    assert len(used) == latex_files.MAX_INPUT_DEPTH + 1
+    assert text.endswith(f"\\input{{{latex_files.MAX_INPUT_DEPTH + 1}}}")
 
 
 def test_an_input_that_compiles_alone_gives_its_body_and_ends_at_endinput():
@@ -154,9 +163,9 @@ def test_an_input_that_compiles_alone_gives_its_body_and_ends_at_endinput():
     ],
 )
 def test_macros_without_arguments_are_expanded(definition, use, expected):
-    macros, rest = latex.take_macros(definition + use)
-    assert rest == use
-    assert latex.expand(rest, macros) == expected
+    macros, rest = latex_macros.take_macros(lex(definition + use))
+    assert rest.text == use
+    assert latex_expand.expand(rest, macros).text == expected
 
 
 @pytest.mark.parametrize(
@@ -174,16 +183,16 @@ def test_macros_without_arguments_are_expanded(definition, use, expected):
     ],
 )
 def test_other_definitions_are_left_alone(text):
-    macros, rest = latex.take_macros(text)
-    assert rest == text
-    assert latex.expand(rest, macros) == text
+    macros, rest = latex_macros.take_macros(lex(text))
+    assert rest.text == text
+    assert latex_expand.expand(rest, macros).text == text
 
 
 def test_macros_that_explode_are_not_expanded():
     names = "abcdefghij"
     definitions = "".join(f"\\def\\{a}{{" + f"\\{b}" * 50 + "}" for a, b in pairwise(names))
-    macros, rest = latex.take_macros(definitions + "\\def\\j{x}" + "\\a" * 1000)
-    assert len(latex.expand(rest, macros)) <= latex.MAX_GROWTH * len(rest) + 10_000
+    macros, rest = latex_macros.take_macros(lex(definitions + "\\def\\j{x}" + "\\a" * 1000))
+    assert len(latex_expand.expand(rest, macros).text) <= latex_expand.MAX_GROWTH * len(rest.text) + 10_000
 
 
 # ---- the whole text
@@ -195,7 +204,7 @@ def test_a_paper_keeps_its_abstract_and_body():
         "\\begin{abstract}About \\x.\\end{abstract}\n\\section{One}\nBody.\n\\bibliography{refs}\n\\section{Lost}"
         "\\end{document} after"
     )
-    assert latex.clean(text) == "\\begin{abstract}About EX.\\end{abstract}\n\n\\section{One}\nBody."
+    assert clean(text) == "\\begin{abstract}About EX.\\end{abstract}\n\n\\section{One}\nBody."
 
 
 @pytest.mark.parametrize(
@@ -224,16 +233,16 @@ def test_a_paper_keeps_its_abstract_and_body():
     ],
 )
 def test_front_and_back_matter_are_cut(body, expected):
-    assert latex.clean(DOCUMENT % body) == expected
+    assert clean(DOCUMENT % body) == expected
 
 
 def test_an_abstract_in_the_preamble_is_kept():
     text = "\\documentclass{jss}\\Abstract{About it.}\\begin{document}\\section{One} x\\end{document}"
-    assert latex.clean(text) == "\\Abstract{About it.}\n\n\\section{One} x"
+    assert clean(text) == "\\Abstract{About it.}\n\n\\section{One} x"
 
 
 def test_a_fragment_without_a_document_is_cleaned_too():
-    assert latex.clean("\\magnification=1200 \\section{A} x \\bye") == "\\section{A} x \\bye"
+    assert clean("\\magnification=1200 \\section{A} x \\bye") == "\\magnification=1200 \\section{A} x \\bye"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +258,7 @@ def test_a_fragment_without_a_document_is_cleaned_too():
     ],
 )
 def test_tex_is_told_from_other_text(text, expected):
-    assert latex.looks_like_tex(text) is expected
+    assert latex_files.looks_like_tex(text) is expected
 
 
 @pytest.mark.parametrize(
@@ -271,17 +280,115 @@ def test_tex_is_told_from_other_text(text, expected):
 )
 def test_hostile_sources_take_time_in_proportion_to_their_length(text):
     started = time.process_time()
-    latex.clean(latex.strip_comments(text))
-    latex.merge_inputs("a.tex", {"a.tex": text})
+    clean(text)
+    latex_files.merge_inputs("a.tex", Project({"a.tex": text}))
     assert time.process_time() - started < 20  # quadratic work would take hours
 
 
 @needs_shared
 def test_the_cleaner_agrees_with_arxiv_latex_cleaner_on_its_own_sample():
     folder = SHARED / "arxiv/arxiv-latex-cleaner/test_data/tex"
-    ours = latex.strip_comments((folder / "main.tex").read_text())
+    ours = latex_pieces.lex((folder / "main.tex").read_text()).text
     assert "comment" not in ours.replace("% content after this line", "")
     assert "This is a percent \\%." in ours
     assert "Expect me (else block of iffalse)!" in ours
     assert "I shall be gone (iffalse block)" not in ours
     assert "figure_not_included" not in ours
+
+
+# ---- the front
+
+FRONT = "\\documentclass{article}\\begin{document}\\title{T}\\author{A}%s\\section{One} x\\end{document}"
+
+
+@pytest.mark.parametrize(
+    ("front", "expected"),
+    [
+        ("\\begin {abstract} Ab. \\end {abstract}", "\\begin {abstract} Ab. \\end {abstract}"),
+        ("\\begin{abstract}[short] Ab.\\end{abstract}", "\\begin{abstract}[short] Ab.\\end{abstract}"),
+        ("\\begin{ abstract }Ab.\\end{ abstract }", "\\begin{ abstract }Ab.\\end{ abstract }"),
+        ("\\begin{abstract*}Ab.\\end{abstract*}", "\\begin{abstract*}Ab.\\end{abstract*}"),
+        ("\\begin{Abstract}Ab.\\end{Abstract}", "\\begin{Abstract}Ab.\\end{Abstract}"),
+        ("\\begin{abstracts}Ab.\\end{abstracts}", "\\begin{abstracts}Ab.\\end{abstracts}"),
+        ("\\begin{onecolabstract}Ab.\\end{onecolabstract}", "\\begin{onecolabstract}Ab.\\end{onecolabstract}"),
+        ("\\begin{resume}Ab.\\end{resume}", "\\begin{resume}Ab.\\end{resume}"),
+        ("\\abstract {Ab.}", "\\abstract {Ab.}"),
+        ("\\abstract*{Ab.}", "\\abstract*{Ab.}"),
+        ("\\Abstract{Ab.}", "\\Abstract{Ab.}"),
+        ("\\ABSTRACT{Ab.}", "\\ABSTRACT{Ab.}"),
+        ("\\abstracts{Ab.}", "\\abstracts{Ab.}"),
+        ("\\abst{Ab.}", "\\abst{Ab.}"),
+        ("\\abstract[Sum]{Ab.}", "\\abstract[Sum]{Ab.}"),
+        ("\\abstract{C}{A}{M}{R}{S}", "\\abstract{C}{A}{M}{R}{S}"),
+        ("\\abstract\n  {C}\n  {A}\n  {M}\n  {R}\n  {S}", "\\abstract\n  {C}\n  {A}\n  {M}\n  {R}\n  {S}"),
+        ("\\abstract{}{A}{M}{R}{}", "\\abstract{}{A}{M}{R}{}"),
+        ("\\abstract Ab. \\endabstract", "\\abstract Ab. \\endabstract"),
+        ("\\abstract{One.}\\abstract{Two.}", "\\abstract{One.}\n\n\\abstract{Two.}"),
+        (
+            "\\begin{abstract}\\section*{Aims} a\\section*{Results} r\\end{abstract}",
+            "\\begin{abstract}\\section*{Aims} a\\section*{Results} r\\end{abstract}",
+        ),
+        (
+            "\\begin{abstract}One.\\end{abstract}\\begin{abstract}Two.\\end{abstract}",
+            "\\begin{abstract}One.\\end{abstract}\n\n\\begin{abstract}Two.\\end{abstract}",
+        ),
+    ],
+)
+@pytest.mark.parametrize("title", ["%s\\maketitle ", "\\maketitle %s", "%s "])
+def test_all_of_an_abstract_in_any_shape_is_kept(front, expected, title):
+    assert clean(FRONT % (title % front)) == f"{expected}\n\n\\section{{One}} x"
+
+
+@pytest.mark.parametrize(
+    "definition",
+    ["\\def\\abstract{\\centerline{No}}", "\\newcommand\\abstract{No}", "\\renewenvironment{abstract}{No}{}"],
+)
+def test_the_definition_of_an_abstract_is_none(definition):
+    text = "\\documentclass{article}" + definition + "\\begin{document}\\section{One} x\\end{document}"
+    assert clean(text) == "\\section{One} x"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("Opening. \\section*{Thanks} t", "Opening. \\section*{Thanks} t"),
+        ("{\\bf Title}\n\nOpening. \\section*{Thanks} t", "{\\bf Title}\n\nOpening. \\section*{Thanks} t"),
+        ("\\title[a]{T}\n\\author{A \\and B}\\date{} Opening. \\section{S}", "Opening. \\section{S}"),
+        (
+            "\\begin{abstract}A\\end{abstract} Opening. \\section{S}",
+            "\\begin{abstract}A\\end{abstract}\n\nOpening. \\section{S}",
+        ),
+        ("\\maketitle Opening. \\section{S}", "Opening. \\section{S}"),
+        ("Opening. \\section{S} x \\maketitle y", "Opening. \\section{S} x \\maketitle y"),
+        (
+            "\\maketitle " + "Text. " * 2000 + "\\begin{abstract}Late.\\end{abstract} End.",
+            "Text. " * 2000 + "\\begin{abstract}Late.\\end{abstract} End.",
+        ),
+        (
+            "\\begin{abstract}never closed. Opening. \\section{S}",
+            "\\begin{abstract}never closed. Opening. \\section{S}",
+        ),
+    ],
+)
+def test_a_body_is_kept_from_its_beginning(body, expected):
+    assert clean(DOCUMENT % body) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\begin{abstract}\\section{a}\\end{abstract}" * 20_000,
+        "\\begin{abstract}" * 50_000,
+        "\\abstract{a}" * 50_000,
+        "\\abstract " * 50_000,
+        "\\abstract" + " " * 300_000,
+        "\\abstract{a}" + " " * 300_000,
+        "\\title" + " " * 300_000,
+        "\\begin" + " " * 300_000,
+        "\\title{" * 50_000,
+    ],
+)
+def test_hostile_fronts_take_time_in_proportion_to_their_length(text):
+    started = time.process_time()
+    clean(DOCUMENT % text)
+    assert time.process_time() - started < 20

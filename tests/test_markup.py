@@ -1,19 +1,19 @@
 import pytest
 from lxml import etree
 
-from redpajama import markup
-from redpajama.markup import Kind
+from redpajama.raw import xml
+from redpajama.raw.xml import Kind
 from redpajama.records import Reason
 
 OPENING, CLOSING = rb"<page[\s>]", rb"</page\s*>"
 
 
 def pieces(*chunks: bytes | None) -> list[tuple[Kind, int, bytes]]:
-    return [tuple(piece) for piece in markup.records(chunks, OPENING, CLOSING)]
+    return [tuple(piece) for piece in xml.records(chunks, OPENING, CLOSING)]
 
 
 def transcoded(*chunks: bytes | None) -> bytes:
-    return b"".join(b"|" if chunk is None else chunk for chunk in markup.in_utf8(chunks))
+    return b"".join(b"|" if chunk is None else chunk for chunk in xml.in_utf8(chunks))
 
 
 def test_records_are_cut_out_of_their_document():
@@ -54,7 +54,7 @@ def test_a_document_without_its_closing_tag_is_cut_off():
 
 
 def test_a_record_over_the_limit_is_passed_over_in_bounded_memory(monkeypatch):
-    monkeypatch.setattr(markup, "MAX_RECORD_BYTES", 3 << 20)
+    monkeypatch.setattr(xml, "MAX_RECORD_BYTES", 3 << 20)
     chunks = [b"<page>", *[b"x" * (1 << 20)] * 9, b"</page><page>small</page></wiki>"]
     _, large, small = pieces(*chunks)
     assert large == (Kind.TOO_LARGE, 0, b"<page>" + b"x" * (64 * 1024 - 6))
@@ -82,17 +82,17 @@ def test_an_empty_stream_has_an_empty_head():
 )
 def test_the_encoding_is_that_of_the_mark_or_the_declaration(data, text):
     if text is None:
-        declared = markup.declared_encoding(data) or "utf-8"
+        declared = xml.declared_encoding(data) or "utf-8"
         text = data.decode(declared)
     for size in (1, 3, 1000):
         assert transcoded(*(data[at : at + size] for at in range(0, len(data), size))).decode() == text
 
 
-def test_what_is_invalid_in_utf_16_stays_invalid():
+def test_half_of_a_pair_in_utf_16_goes_alone():
     data = "\ufeff<page>good</page><page>bad\ud800</page></wiki>".encode("utf-16-le", "surrogatepass")
-    good, bad = list(markup.records(markup.in_utf8([data]), OPENING, CLOSING))[1:]
-    assert markup.parse(good.data).text == "good"
-    assert markup.parse(bad.data) is Reason.INVALID_UTF8
+    good, bad = list(xml.records(xml.in_utf8([data]), OPENING, CLOSING))[1:]
+    assert xml.parse(good.data).text == "good"
+    assert (xml.parse(bad.data).text, xml.parse_mended(bad.data)[1]) == ("bad", 1)
 
 
 def test_half_a_character_before_a_gap_stays_invalid():
@@ -102,9 +102,9 @@ def test_half_a_character_before_a_gap_stays_invalid():
 
 
 def test_no_entity_is_expanded_and_nothing_is_fetched():
-    assert markup.parse(b"<page>&lol;</page>") is Reason.INVALID_XML
+    assert xml.parse(b"<page>&lol;</page>") is Reason.INVALID_XML
     bomb = b'<!DOCTYPE p [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><p>&b;</p>'
-    element = markup.parse(bomb)
+    element = xml.parse(bomb)
     assert isinstance(element, Reason) or etree.tostring(element) == b"<p>&b;</p>"
     local = b'<!DOCTYPE p SYSTEM "file:///etc/passwd" [<!ENTITY x SYSTEM "file:///etc/passwd">]><p>&x;</p>'
-    assert "root:" not in str(etree.tostring(markup.parse(local)))
+    assert "root:" not in str(etree.tostring(xml.parse(local)))

@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference_signals import reference
 
-from redpajama.quality import catalogue, characters, measures
-from redpajama.quality.catalogue import SETS, SIGNALS
-from redpajama.quality.measures import measure, word_lists
+from redpajama.quality.measures import batch as measures
+from redpajama.quality.measures import catalogue, characters
+from redpajama.quality.measures.batch import measure, word_lists
+from redpajama.quality.measures.catalogue import SETS, SIGNALS
 
 BAD = ("bad", "very bad", "a b a b", "naïve".replace("ï", "i\u0308"))
 LISTS = word_lists(bad_words=BAD)
@@ -35,8 +36,39 @@ WORDS += [
     "文。",
     "\x00",
 ]
+WORDS += [
+    "[1]",
+    "[٣]",
+    "[edit]",
+    "[citation needed]",
+    "[]",
+    "[[2]]",
+    "so.[3]",
+    "[a]",
+    "it is so here now. [4]",
+    "[edit",
+]
 WORDS += ["terms of use", "use cookies.", "PRIVACY POLICY", "<?xml version=", "one two three four five.", "z" * 31]
-GAPS = [" ", " ", " ", "\n", "\n\n", "\n\n\n", "", ". ", "! ", '"\n', "...\n", "\r\n", "\t", "\x0b", "\x1c", "\x85"]
+GAPS = [
+    " ",
+    " ",
+    " ",
+    "\n",
+    "\n\n",
+    "\n\n\n",
+    "",
+    ". ",
+    "! ",
+    '"\n',
+    "...\n",
+    "surely. ",
+    "? 7",
+    "\r\n",
+    "\t",
+    "\x0b",
+    "\x1c",
+    "\x85",
+]
 GAPS += ["\u00a0", "\u2001", "\u2028", "\u3000", ".\n", "? ", "\r", " \n"]
 ASSIGNED = st.characters(exclude_categories=["Cs", "Cn"])  # NFD of what Python does not know yet may differ
 PIECES = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(GAPS)).map("".join), max_size=40).map("".join)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redpajama.tokenize.megatron import MegatronError, MegatronWriter, check, dtype_for, read_index
+from redpajama.exports.megatron import MegatronError, MegatronWriter, check, dtype_for, read_index
 
 
 def write(folder, documents, dtype="u2"):
@@ -85,6 +85,33 @@ def test_any_integer_array_is_written_as_the_shards_dtype(tmp_path):
         writer.add(np.array([9, 8, 7, 6])[::2])
         assert writer.documents == 4
     assert read_with_struct((tmp_path / "t.bin", tmp_path / "t.idx")) == [[1, 50_276]] * 3 + [[9, 7]]
+
+
+def test_many_documents_at_once_give_the_bytes_of_one_after_another(tmp_path):
+    documents = [[5, 6, 0], [0], [65_535, 1, 2, 0]]
+    one = write(tmp_path, documents)
+    many = tmp_path / "many.bin", tmp_path / "many.idx"
+    with MegatronWriter(*many, np.dtype("u2")) as writer:
+        writer.extend(np.array([5, 6, 0, 0], np.uint32), np.array([3, 1]))
+        writer.extend(np.array([], np.uint32), np.array([], np.int64))
+        writer.extend(np.array([65_535, 1, 2, 0], np.uint32), np.array([4]))
+    assert [path.read_bytes() for path in many] == [path.read_bytes() for path in one]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "sizes", "message"),
+    [
+        ([1, 2, 3], [1, 0, 2], "document 2 has 0 tokens; 1 to 2,147,483,647 can be stored"),
+        ([1, 2, 70_000, 3], [2, 1, 1], "document 2 has id 70000; uint16 holds 0 to 65,535"),
+        ([1, 2, 3], [2, 2], "3 tokens, but sizes for 4"),
+    ],
+)
+def test_many_documents_with_one_that_cannot_be_held_leave_no_trace(tmp_path, tokens, sizes, message):
+    with MegatronWriter(tmp_path / "t.bin", tmp_path / "t.idx", np.dtype("u2")) as writer:
+        writer.add(np.array([9, 0]))
+        with pytest.raises(MegatronError, match=message):
+            writer.extend(np.array(tokens), np.array(sizes))
+    assert read_with_struct((tmp_path / "t.bin", tmp_path / "t.idx")) == [[9, 0]]
 
 
 def test_documents_reach_the_bin_file_before_the_end(tmp_path):

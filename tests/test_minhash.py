@@ -1,8 +1,10 @@
 """MinHash: the kernels agree with plain Python on any text, estimates with datasketch, candidates with the curve."""
 
+import re
 import subprocess
 import sys
 import tarfile
+import unicodedata
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
@@ -15,18 +17,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from conftest import SHARED, needs_shared
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from redpajama import kernels
-from redpajama.dedup import minhash, ngrams
-from redpajama.dedup.minhash import PRESETS, MinHashParams, curve
-from redpajama.dedup.walk import doubtful
+from redpajama.dedup.near import minhash, ngrams
+from redpajama.dedup.near.minhash import PRESETS, MinHashParams, curve
+from redpajama.dedup.near.normal import composed
+from redpajama.dedup.near.pairs import doubtful
+from redpajama.hashing import normal_text_digest
+from redpajama.kernels import UNSPACED
 
 MASK = (1 << 64) - 1
 SIGNS = ["", " ", "\n", "\x00", "\u0301", "\U000e0100", "😀", "don't", "don’t", "_x_1", "a b c d e", "٣7½"]
 LETTERS = ["Straße", "É", "e\u0301", "İ", "Å", "\u212b", "ﬁ", "Ω", "й", "и\u0306", "𝒳", "한국어", "हिन्दी"]
+APART = ["か\u3099", "が", "\u3099", "\u1112\u1161\u11ab", "\u1112", "\u1161", "각", "\u11a8", "ক\u09c7\u09be"]  # NFD
+MARKS = [
+    "\u0323",
+    "\u0301",
+    "\u0338",
+    "\u064e",
+    "\u0653",
+    "ا\u0654",
+    "أ",
+    "م\u064f",
+    "\u05b8",
+    "ש\u05c1",
+    "\u0e38",
+    "\u0e48",
+]
+HIDDEN = ["\u00ad", "\u200c", "\u200d", "\u200b", "\ufeff", "\u2060", "\ufe0f", "\u0640", "ꦗꦮ", "ᨠᩣ"]
+LETTERS += [*APART, *MARKS, *HIDDEN]
 PIECES = st.lists(st.sampled_from([*SIGNS, *LETTERS, "文字", "ひら", "カタ", "ไทย", "\U00020000"]), max_size=30)
 TEXTS = st.one_of(st.text(), PIECES.map(" ".join), PIECES.map("".join))
 UNITS = st.sampled_from(["word", "char", "code"])
@@ -47,25 +69,28 @@ def is_in(character, pattern):
 @cache
 def fold(character):
     parts = pc.utf8_normalize(arrow([character]), form="NFD")[0].as_py()
-    bare = parts[0] if len(parts) > 1 and all("\u0300" <= mark <= "\u036f" for mark in parts[1:]) else character
+    bare = parts[0] if len(parts) > 1 and all(is_in(mark, ngrams.MARKS) for mark in parts[1:]) else character
     return pc.utf8_lower(arrow([bare]))[0].as_py()
+
+
+SILENT = f"{ngrams.MARKS}|{ngrams.UNSEEN}"
 
 
 def words(text, unit):
     """The definitions of `ngrams`, word for word."""
     found, word = [], ""
-    for character in text:
+    for character in unicodedata.normalize("NFC", text):
         if unit == "code":
             part = (
                 character if character == "_" or (ord(character) < 0x40000 and is_in(character, ngrams.WORD)) else " "
             )
-        elif "\u0300" <= character <= "\u036f":
+        elif ord(character) < 0x40000 and character != "\u200b" and is_in(character, SILENT):
             continue
         elif ord(character) < 0x40000 and is_in(character, ngrams.WORD):
             part = fold(character)
         else:
             part = " "
-        alone = unit != "code" and part != " " and is_in(character, ngrams.ALONE)
+        alone = unit != "code" and part != " " and is_in(character, UNSPACED)
         if (part == " " or alone) and word:
             found.append(word)
             word = ""
@@ -92,7 +117,7 @@ def word_hash(word, alone):
 def reference(text, unit, size):
     """Every n-gram's hash, in order."""
     found = words(text, unit)
-    alone = [unit != "code" and len(word) == 1 and is_in(word, ngrams.ALONE) for word in found]
+    alone = [unit != "code" and len(word) == 1 and is_in(word, UNSPACED) for word in found]
     hashes = [word_hash(word, flag) for word, flag in zip(found, alone, strict=True)]
     if unit == "char":
         flags = {character: (1 << 31) for character, flag in zip(found, alone, strict=True) if flag}
@@ -113,6 +138,71 @@ def reference(text, unit, size):
 def test_ngrams_of_any_texts_are_those_of_plain_python(texts, unit, size):
     found = ngrams.distinct_ngrams(arrow(texts), unit, size)
     assert [each.tolist() for each in found] == [sorted(set(reference(text, unit, size))) for text in texts]
+
+
+def same_ngrams(one, other, unit="word"):
+    first, second = ngrams.distinct_ngrams(arrow([one, other]), unit, 3)
+    return len(first) > 0 and np.array_equal(first, second)
+
+
+@settings(deadline=None, max_examples=300)
+@given(TEXTS, UNITS, st.sampled_from(["NFC", "NFD"]))
+def test_texts_that_are_the_same_to_exact_dedup_have_the_same_ngrams(text, unit, form):
+    other = unicodedata.normalize(form, text)
+    assume(normal_text_digest(text) == normal_text_digest(other))
+    first, second = ngrams.distinct_ngrams(arrow([text, other]), unit, 2)
+    assert np.array_equal(first, second)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(TEXTS, max_size=4), st.sampled_from([ngrams.NO_MARKS, ngrams.DIACRITICS]))
+def test_only_texts_that_nfc_leaves_as_they_are_stay_as_they_are(texts, folded):
+    for text, found in zip(texts, composed(arrow(texts), folded).to_pylist(), strict=True):
+        bare = re.sub("[\u0300-\u036f]", "", text) if folded != ngrams.NO_MARKS else text
+        normal = unicodedata.normalize("NFC", text)
+        assert found == normal or (found == text and unicodedata.is_normalized("NFC", bare))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "한국어 문장의 정규화는 언제나 같은 결과를 낳아야 한다",
+        "がぎぐげござじずぜぞだぢづでどばびぶべぼ",
+        "ব্যবহারকারীদের কোনো কোনো লেখা",
+        "très élevé, façade",
+    ],
+)
+@pytest.mark.parametrize("unit", ["word", "char", "code"])
+def test_composed_and_decomposed_texts_are_alike(text, unit):
+    assert same_ngrams(text, unicodedata.normalize("NFD", text), unit)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("hy\u00adphen\u00adated words in a page", "hyphenated words in a page"),
+        ("می\u200cخواهم که این را بدانم", "میخواهم که این را بدانم"),
+        ("كَتَبَ الوَلَدُ الدَّرْسَ فِي البَيْتِ", "كتب الولد الدرس في البيت"),
+        ("مـــرحبا بكم في هذا المكان", "مرحبا بكم في هذا المكان"),
+        ("אָדָם הָלַךְ לַבַּיִת שֶׁלּוֹ", "אדם הלך לבית שלו"),
+        ("\ufeffa text with a mark of its order", "a text with a mark of its order"),
+    ],
+)
+def test_what_most_texts_leave_out_makes_no_difference(one, other):
+    assert same_ngrams(one, other)
+
+
+def test_a_space_of_no_width_parts_words():
+    assert not same_ngrams("one\u200btwo three four five", "onetwo three four five")
+    assert same_ngrams("one\u200btwo three four five", "one two three four five")
+
+
+@pytest.mark.parametrize("text", ["ꦱꦧꦼꦤ꧀ꦲꦸꦮꦺꦴꦁꦏꦭꦲꦶꦂꦫꦏꦺ", "ᩃᩣ᩠ᨶᨶᩣᨾᩥᩁᩪᨷᩉᩖᩣ᩠ᨿ", "ไทยเขียนติดกัน"])
+def test_scripts_without_spaces_have_a_word_a_character(text):
+    (found,) = ngrams.distinct_ngrams(arrow([text]), "word", 3)
+    assert len(found) > 5
+    (edited,) = ngrams.distinct_ngrams(arrow([text[:-1]]), "word", 3)
+    assert ngrams.jaccard(found, edited) > 0.7
 
 
 @settings(deadline=None)
@@ -210,7 +300,7 @@ def test_a_long_document_is_signed_as_its_pieces_are():
 
 @pytest.mark.parametrize("unit", ["word", "char", "code"])
 def test_ngrams_go_on_where_a_piece_ends(unit):
-    text = " ".join(f"Wört{number} 今天 a_{number % 7}," for number in range(5000))
+    text = unicodedata.normalize("NFC", " ".join(f"Wört{number} 今天 a_{number % 7}," for number in range(5000)))
     wanted = reference(text, unit, 5)
     assert len(wanted) > 3 * ngrams.PIECE
     found = ngrams._all_ngrams(*_whole(text), ngrams.fold_table(unit), unit == "char", 5)
@@ -373,7 +463,7 @@ def test_kernels_compile_where_no_folder_for_their_cache_is_writable(tmp_path):
     code = (
         "import numba.core.caching as caching\n"
         "caching.CacheImpl._locator_classes = []\n"
-        "from redpajama.dedup import ngrams\n"
+        "from redpajama.dedup.near import ngrams\n"
         "print(ngrams.compiled(lambda: 7)())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,16 +6,19 @@ import tomllib
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from near_corpora import documents_of, families, fresh, similarity, texts_gone, verdicts_of, write_sources
+from near_corpora import documents_of, families, fresh, grams, similarity, texts_gone, verdicts_of, write_sources
 from stepwise import build_stepwise
 
-from redpajama.build import check, flow
-from redpajama.dedup import minhash, policy
-from redpajama.dedup.minhash import MinHashParams
+from redpajama.dedup.near import minhash, policy, rows
+from redpajama.dedup.near.minhash import MinHashParams
+from redpajama.flow import flow
 from redpajama.manifest import ManifestError, load, parse
+from redpajama.preflight import check
 
 CODE = 'kind = "code"\n'
 ALLOW = "max_removed_fraction = 1\n"
@@ -33,7 +36,7 @@ def copies(seed, count=3, words=150):
 @settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 1 << 30),
-    mode=st.sampled_from(["jaccard", "containment"]),
+    mode=st.sampled_from(["jaccard", "containment", "containment in order"]),
     keep=st.sampled_from(["one", "none"]),
     verify=st.sampled_from(["sketch", "exact"]),
     between=st.booleans(),
@@ -45,7 +48,9 @@ def test_any_policy_keeps_its_promises_in_any_order_and_sharding(
     folder, rng = tmp_path_factory.mktemp("any"), random.Random(seed)
     texts = families(seed, count=12, words=60)
     sources = {name: texts[number::3] for number, name in enumerate("abc")}
-    near = f'mode = "{mode}", keep = "{keep}", verify = "{verify}", bands = 50, rows = 2'
+    mode, _, order = mode.partition(" in ")
+    near = f'containment = "{order or "contained"}", mode = "{mode}", bands = 50, rows = 2'
+    near += f', keep = "{keep}", verify = "{verify}"'
     near += ', only_between = [["a", "b"], ["a", "c"]]' if between else ""
     results = []
     with monkeypatch.context() as patch:
@@ -55,14 +60,15 @@ def test_any_policy_keeps_its_promises_in_any_order_and_sharding(
             more = dict.fromkeys(sources, ALLOW)
             path = write_sources(folder / f"{number}", shuffled, f"{{ {near} }}", more, files, order=list("abc"))
             results.append(build_stepwise(path, folder / f"root-{number}"))
-    state = results[0]
-    texts, verdicts = documents_of(state), verdicts_of(state)
-    strip = [{doc_id: each[:2] for doc_id, each in verdicts_of(one).items()} for one in results]
-    assert strip[0] == strip[1]
-    _check_promises(load(str(path)), state, texts, verdicts)
+        state = results[0]
+        texts, verdicts = documents_of(state), verdicts_of(state)
+        strip = [{doc_id: each[:2] for doc_id, each in verdicts_of(one).items()} for one in results]
+        assert strip[0] == strip[1]
+        _check_promises(state, texts, verdicts)  # `extent` is of short sketches, too
 
 
-def _check_promises(manifest, state, texts, verdicts):
+def _check_promises(state, texts, verdicts):
+    manifest = state.manifest
     params = minhash.parse(manifest.dedup.near)
     allowed, ranks = policy.comparable(manifest, params), {name: rank for rank, name in enumerate(manifest.dedup_order)}
 
@@ -80,14 +86,20 @@ def _check_promises(manifest, state, texts, verdicts):
     [record] = state.stage("near").values()
     assert record.counts["unchecked"] == 0
     assert sum(record.counts["dropped"].values()) == len(verdicts) == record.counts["read"] - record.counts["kept"]
-    for one, other in combinations(sorted(texts.keys() - removed), 2):
+    living = sorted(texts.keys() - removed)
+    if params.is_directed:
+        living.sort(key=lambda doc_id: extent(texts[doc_id], params))
+    for other, one in combinations(living, 2):
         if meet(one, other) and similarity(texts[one], texts[other], params) >= params.threshold:
             assert not _share_a_band(texts[one], texts[other], params)  # were never candidates
 
 
-def _share_a_band(one, other, params):
-    import pyarrow as pa
+def extent(text, params):
+    sketch = grams(text, params)[: minhash.SKETCH]
+    return int(rows.extents(pa.array([sketch.tobytes()], pa.large_binary()))[0])
 
+
+def _share_a_band(one, other, params):
     keys = minhash.band_keys(minhash.signatures(pa.array([one, other], pa.large_string()), params)[0], params)
     return bool((keys[0] == keys[1]).any())
 
@@ -181,6 +193,18 @@ def test_a_bucket_without_a_pair_that_may_meet_gives_no_edge(tmp_path):
 # ---- measures
 
 
+@settings(deadline=None)
+@given(st.sets(st.integers(0, (1 << 64) - 1), max_size=40), st.data())
+def test_what_contains_another_comes_before_it(hashes, data):
+    inner = data.draw(st.sets(st.sampled_from(sorted(hashes)), max_size=40)) if hashes else set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(minhash, "SKETCH", 8)
+        sketches = [np.array(sorted(each)[:8], np.uint64).tobytes() for each in (hashes, inner)]
+        outer_key, inner_key = rows.extents(pa.array(sketches, pa.large_binary())).tolist()
+    assert outer_key <= inner_key
+    assert outer_key < inner_key or sketches[0] == sketches[1]
+
+
 def test_containment_finds_an_excerpt(tmp_path):
     words = fresh(iter(range(2000)), 400)
     whole, half = " ".join(words), " ".join(words[60:300])
@@ -190,6 +214,25 @@ def test_containment_finds_an_excerpt(tmp_path):
         assert texts_gone(state) == gone
     [(_, value, evidence)] = verdicts_of(state).values()
     assert (value, evidence["compared"][:11]) == (1.0, "containment")
+
+
+@pytest.mark.parametrize("near", ['prefer = ["newest"]', 'prefer = ["signal:-bytes"]', "prefer = []"])
+@pytest.mark.parametrize("words", [150, 4000])  # of which a sketch holds all, or few
+def test_what_is_contained_goes_whatever_the_order_says(tmp_path, near, words):
+    numbers = iter(range(1 << 30))
+    whole = [fresh(numbers, words) for _ in range(6)]
+    halves = [each[words // 40 :] for each in whole]
+    sources = {
+        "first": [{"text": " ".join(each), "timestamp": "2024-01-01T00:00:00Z"} for each in halves[:3]],
+        "second": [{"text": " ".join(each), "timestamp": "2020-01-01T00:00:00Z"} for each in [*whole, *halves[3:]]],
+    }
+    wanted = {" ".join(half): " ".join(all) for half, all in zip(halves, whole, strict=True)}
+    more = dict.fromkeys(sources, ALLOW)
+    for containment in ("contained", "order"):
+        rule = f'{{ mode = "containment", containment = "{containment}", {near} }}'
+        root = tmp_path / containment
+        state = build_stepwise(write_sources(root / "raw", sources, rule, more), root / "root")
+        assert (texts_gone(state) == wanted) == (containment == "contained")
 
 
 def test_sketches_and_exact_ngrams_agree_and_texts_in_doubt_alone_are_measured(tmp_path):
@@ -216,7 +259,7 @@ def test_sketches_and_exact_ngrams_agree_and_texts_in_doubt_alone_are_measured(t
 
 def test_verify_exact_has_no_stage_of_doubts(tmp_path):
     path = write_sources(tmp_path, {"web": copies(6)}, '{ verify = "exact" }')
-    assert "doubts" not in [step.stage for step in flow(load(str(path)), "dedup")]
+    assert "doubts" not in [stage.name for stage in flow(load(str(path)), "dedup")]
 
 
 # ---- what a manifest says
@@ -237,7 +280,7 @@ def test_verify_exact_has_no_stage_of_doubts(tmp_path):
         ({"keep": "all"}, "keep: Input should be 'one' or 'none'"),
         ({"mode": "cosine"}, "mode: Input should be 'jaccard' or 'containment'"),
         ({"verify": "no"}, "verify: Input should be 'sketch' or 'exact'"),
-        ({"fold_digits": ["words"]}, "fold_digits.0: Input should be 'prose', 'code' or 'tables'"),
+        ({"fold_digits": ["words"]}, "fold_digits[1]: Input should be 'prose', 'code' or 'tables'"),
         ({"bands": "optimum", "rows": 3}, ": bands = 'optimum' chooses the rows too: leave rows out"),
         ({"preset": "finewb"}, ": no preset is called 'finewb'; did you mean 'fineweb'?"),
         ({"preset": "fineweb", "rows": 200, "permutations": 256}, "200 = 2800 is more than permutations = 256"),

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redpajama.manifest import LanguageModel, Perplexity, Source
-from redpajama.quality import perplexity
-from redpajama.quality.models import ModelError, ModelFile
-from redpajama.quality.perplexity import normalise
+from redpajama.quality.models import perplexity
+from redpajama.quality.models.model_files import ModelError, ModelFile
+from redpajama.quality.models.perplexity import normalise
 
 kenlm = pytest.importorskip("kenlm")
 sentencepiece = pytest.importorskip("sentencepiece")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from redpajama.posthtml import any_to_text, html_to_text, is_plain, simple_to_text
+from redpajama.extract.posthtml import any_to_text, html_to_text, is_plain, simple_to_text
 
 DUMPS = sorted((SHARED / "stackexchange").glob("*/Posts.xml"))
 

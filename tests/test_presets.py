@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 from reference_signals import GOPHER_STOPS, MARKS, STOPS, ngrams, repeated, skipped_chars
 from test_measures import PIECES, REPEATING
 
-from redpajama.quality import measures, rules, signals
-from redpajama.quality.catalogue import SIGNALS
+from redpajama.manifest import Manifest
+from redpajama.preflight import complete
+from redpajama.quality import rules
+from redpajama.quality.cleaning import clean_lines, count_sentences
+from redpajama.quality.measures import batch as measures
+from redpajama.quality.measures import inline
+from redpajama.quality.measures.catalogue import SIGNALS
 from redpajama.quality.presets import PRESETS, presets_of
 
 NAMES = ["gopher-repetition", "gopher-quality", "fineweb"]
@@ -194,10 +199,78 @@ def test_c4s_page_rules():
     }
 
 
+def c4_signals(texts):
+    columns = measures.measure(pa.array(texts, pa.large_string()), ["c4"])
+    return list(zip(columns["q_c4_kept_line_fraction"].to_pylist(), columns["q_c4_sentences"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("It was so in the year 1500.[12]", 1),
+        ("It was so in the year 1500.[edit][citation needed][]", 1),
+        ("It was so in the year 1500.[١٢]", 1),  # \d is any script's digit
+        ("It was so in the year 1500. [12]", 0),  # the space stays, as in C4
+        ("It was so in the year 1500.[a]", 0),
+        ("Only four words[1] here.", 0),
+        (f"It has one word {'[1]' * 400}that is long.", 0),  # looked at with its marks
+        ("[12]", 0),
+    ],
+)
+def test_citation_marks_are_gone_before_the_end_of_a_line_is_looked_at(line, kept):
+    assert c4_signals([line]) == [(kept, kept)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_lines_of_c4_end_where_pythons_do(end):
+    line = "Here are more than five words of text."
+    assert c4_signals([f"{line}{end}menu{end}{end}{line} And one more."]) == [(0.66666667, 3)]
+
+
+def cleaned(text):
+    """C4's own two numbers of a page that no line takes along."""
+    page, lines = clean_lines(text), [line for line in text.splitlines() if line.strip()]
+    return (round(len(page.lines) / len(lines), 8) if lines else 0.0, min(3, count_sentences(page.lines)))
+
+
+@settings(deadline=None)
+@given(LONG.map(lambda text: text.replace("orem", "").replace("{", "").replace("\u212a", "")))
+def test_c4s_signals_are_those_of_its_cleaning(text):
+    [(fraction, sentences)] = c4_signals([text])
+    assert (fraction, min(3, sentences)) == cleaned(text)
+
+
+@needs_shared
+def test_c4s_signals_on_real_pages_are_those_of_its_cleaning():
+    rows = (SHARED / "commoncrawl/dclm/agreement_data.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [text for text in (json.loads(row).get("text") or "" for row in rows) if clean_lines(text).reason is None]
+    found = [(fraction, min(3, sentences)) for fraction, sentences in c4_signals(texts)]
+    assert len(texts) > 200
+    assert found == [cleaned(text) for text in texts]
+
+
 def test_redpajamas_github_rules_need_no_further_stage():
     texts = ["x = 1\n", "y" * 1001, "z" * 200, "{}();" * 15]
     failing = rules.judge(
-        pa.table(signals.measure(pa.array(texts, pa.large_string()))), rules.parse({"preset": "redpajama-github"})
+        pa.table(inline.measure(pa.array(texts, pa.large_string()))), rules.parse({"preset": "redpajama-github"})
     )
     assert failing.rules.to_pylist() == ["max_max_line_chars", "max_mean_line_chars", "min_alnum_fraction"]
     assert rules.sets_of({"preset": "redpajama-github"}) == {"inline"}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "own", "bound"),
+    [
+        ({"path": "t.json"}, {}, 1.5),
+        ({"path": "t.json"}, {"min_alpha_chars_per_token": 2.0}, 2.0),
+        ({"train": {"vocab_size": 300}}, {}, None),  # it would be trained on what the rules leave
+        (None, {}, None),
+    ],
+)
+def test_redpajamas_github_rules_are_four_where_a_tokenizer_is_given(tokenizer, own, bound):
+    source = {"name": "code", "pipeline": "github", "inputs": ["x"], "quality": {"preset": "redpajama-github", **own}}
+    manifest = complete(Manifest(name="m", seed=1, tokenizer=tokenizer, source=[source]))
+    table = rules.expand(manifest.source[0].quality)
+    assert table.get("min_alpha_chars_per_token") == bound
+    assert len(table) == (4 if bound else 3)
+    assert complete(manifest) == manifest

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from packing import pack_pile_jsonl_zst, pack_the_stack_parquet
 from stepwise import build_stepwise
 
-from redpajama import decompress, markup
-from redpajama.artifacts import Store
-from redpajama.columns import read_table
-from redpajama.io import RawFile
+from redpajama.engine.store import Store
+from redpajama.engine.tables import read_table
 from redpajama.pipelines import c4, common_crawl, pile, the_stack, wikipedia
+from redpajama.raw import decompress, xml
+from redpajama.raw.io import RawFile
 from redpajama.records import Tally
-from redpajama.report.funnel import read_build
+from redpajama.report.builds import read_build
 from redpajama.report.verify import holes, verify
 from redpajama.report.why import why
 
@@ -36,11 +36,11 @@ def ranges_of(file: RawFile, cuts: list[int]) -> list[RawFile]:
     return [replace(file, start=start, end=end) for start, end in pairwise([0, *cuts, file.bytes])]
 
 
-def outcome(module, files, **options) -> tuple[list, Counter, int]:
+def outcome(reader, files, **options) -> tuple[list, Counter, int]:
     """(documents in order, what else became of units, damaged ranges), each range held to the balance."""
     documents, rows, ranges = [], Counter(), []
     for file in files:
-        found, tally = read_balanced(module, [file], **options)
+        found, tally = read_balanced(reader, [file], **options)
         documents += found
         for row in tally.rows:
             is_raw = "end" in row.evidence and "decoded" not in row.evidence
@@ -52,15 +52,15 @@ def outcome(module, files, **options) -> tuple[list, Counter, int]:
     return documents, rows, ranges
 
 
-def assert_same_in_ranges(module, file, part_bytes=(1000, 30_000), least=2, **options):
+def assert_same_in_ranges(reader, file, part_bytes=(1000, 30_000), least=2, **options):
     """Cut at several sizes, and once at the first place only."""
-    whole = outcome(module, [file], **options)
+    whole = outcome(reader, [file], **options)
     most = 0
     for size in part_bytes:
-        cuts = module.cuts(file, size)
+        cuts = reader.cuts(file, size)
         most = max(most, len(cuts))
         assert all(end - start >= size for start, end in pairwise([0, *cuts]))
-        assert outcome(module, ranges_of(file, cuts), **options) == whole
+        assert outcome(reader, ranges_of(file, cuts), **options) == whole
     assert most + 1 >= least
     return whole
 
@@ -103,10 +103,10 @@ def test_each_line_belongs_to_one_range_wherever_a_text_is_cut(parts, data):
 def test_each_record_belongs_to_one_range_wherever_an_xml_file_is_cut(parts, data):
     edges = sorted(data.draw(st.sets(st.integers(0, len(parts)), max_size=4)) | {0, len(parts)})
     shape = {"opening": b"<r[ >]", "closing": b"</r>"}
-    whole = [(piece.kind, piece.data) for piece in markup.records(parts, **shape)]
+    whole = [(piece.kind, piece.data) for piece in xml.records(parts, **shape)]
     found = []
     for start, end in pairwise(edges):
-        pieces = markup.records(parts[start:end], **shape, rest=parts[end:], inside=start > 0)
+        pieces = xml.records(parts[start:end], **shape, rest=parts[end:], inside=start > 0)
         pieces = [(piece.kind, piece.data) for piece in pieces]
         found += pieces[1:] if start else pieces  # an empty head
     assert found == whole or not parts
@@ -119,7 +119,7 @@ def test_each_record_belongs_to_one_range_wherever_an_xml_file_is_cut(parts, dat
 @pytest.mark.parametrize("shape", ["gz", "zst", "multistream", "bz2", "plain"])
 def test_lines_of_a_real_file_are_the_same_in_ranges(tmp_path, shape):
     file = recompressed(tmp_path, "c4.json", sliced(rows_of_c4(), 70_001))[shape]
-    documents, _, _ = assert_same_in_ranges(c4, file, (20_000, 150_000), least=3)
+    documents, _, _ = assert_same_in_ranges(c4.PIPELINE, file, (20_000, 150_000), least=3)
     assert len(documents) > 300
 
 
@@ -133,7 +133,7 @@ def test_rows_of_the_pile_are_the_same_in_ranges_of_frames(tmp_path):
     packed = pack_pile_jsonl_zst(tmp_path, SHARED, per_slice=30).read_bytes()
     text = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
     file = recompressed(tmp_path, "00.jsonl", sliced(text, 64_000))["zst"]
-    documents, _, _ = assert_same_in_ranges(pile, file, (20_000,), least=4, slices=pile.OVERLAPPING)
+    documents, _, _ = assert_same_in_ranges(pile.PIPELINE, file, (20_000,), least=4, slices=pile.OVERLAPPING)
     assert documents
 
 
@@ -146,7 +146,7 @@ def test_pages_of_a_real_dump_are_the_same_in_ranges(tmp_path, monkeypatch, shap
     monkeypatch.setattr(wikipedia, "to_text", lambda wikitext, wiki: wikitext.strip())
     text = DUMP.read_bytes()[:1_500_000]
     file = recompressed(tmp_path, "ltgwiki-20200101-pages-articles.xml", sliced(text, 50_003))[shape]
-    documents, _, _ = assert_same_in_ranges(wikipedia, file, (30_000,), least=3)
+    documents, _, _ = assert_same_in_ranges(wikipedia.PIPELINE, file, (30_000,), least=3)
     assert len(documents) > 400
     assert {document.meta["language"] for document in documents} == {"ltg"}  # the head is known in every range
 
@@ -174,7 +174,7 @@ def test_a_single_stream_dump_is_cut_between_its_blocks():
     ],
 )
 def test_warc_records_are_the_same_in_ranges(name):
-    assert_same_in_ranges(common_crawl, raw_file(SHARED / "commoncrawl" / name), (2_000, 60_000))
+    assert_same_in_ranges(common_crawl.PIPELINE, raw_file(SHARED / "commoncrawl" / name), (2_000, 60_000))
 
 
 @needs_shared
@@ -183,18 +183,18 @@ def test_a_warc_file_inside_a_record_is_never_where_a_range_begins(tmp_path):
     inner = plain[: plain.index(b"WARC/1.0", 100)] * 40
     head = b"WARC/1.0\r\nWARC-Type: resource\r\nWARC-Record-ID: <urn:uuid:1>\r\nContent-Length: %d\r\n\r\n" % len(inner)
     file = write_raw(tmp_path, "a.warc", plain + head + inner + b"\r\n\r\n" + plain)
-    whole = assert_same_in_ranges(common_crawl, file, (100,))
+    whole = assert_same_in_ranges(common_crawl.PIPELINE, file, (100,))
     assert whole[0]
-    assert not [cut for cut in common_crawl.cuts(file, 100) if 0 < cut - len(plain) < len(head + inner)]
+    assert not [cut for cut in common_crawl.PIPELINE.cuts(file, 100) if 0 < cut - len(plain) < len(head + inner)]
 
 
 @needs_shared
 def test_row_groups_are_the_same_in_ranges(tmp_path):
     file = raw_file(pack_the_stack_parquet(tmp_path, SHARED, per_repository=10, row_group_rows=10))
-    documents, _, _ = assert_same_in_ranges(the_stack, file, (1, 30_000), least=5)
+    documents, _, _ = assert_same_in_ranges(the_stack.PIPELINE, file, (1, 30_000), least=5)
     assert documents
     for number, broken in enumerate(damaged(open_bytes(file), 10)):
-        assert_same_in_ranges(the_stack, write_raw(tmp_path, f"{number}.parquet", broken), (1,), least=1)
+        assert_same_in_ranges(the_stack.PIPELINE, write_raw(tmp_path, f"{number}.parquet", broken), (1,), least=1)
 
 
 def open_bytes(file: RawFile) -> bytes:
@@ -234,7 +234,7 @@ def test_damage_costs_the_same_in_ranges(tmp_path, monkeypatch, shape):
     raw = open_bytes(data)
     for index, broken in enumerate(damaged(raw, 10)):
         file = write_raw(tmp_path, f"{index}/{data.url}", broken)
-        assert_same_in_ranges(wikipedia, file, (len(broken) // 9,), least=1)
+        assert_same_in_ranges(wikipedia.PIPELINE, file, (len(broken) // 9,), least=1)
 
 
 @needs_shared
@@ -243,11 +243,11 @@ def test_damage_at_the_very_cut_neither_loses_nor_doubles_a_line(tmp_path, shape
     data = recompressed(tmp_path, "c4.json", sliced(rows_of_c4()[:600_000], 30_000))[shape]
     raw = open_bytes(data)
     rng = random.Random(1)
-    for cut in c4.cuts(data, 30_000)[:3]:
+    for cut in c4.PIPELINE.cuts(data, 30_000)[:3]:
         for at in (cut - 1, cut, cut + rng.randrange(300)):
             broken = raw[:at] + bytes([raw[at] ^ 0x55]) + raw[at + 1 :]
             file = write_raw(tmp_path, f"{cut}-{at}/{data.url}", broken)
-            assert_same_in_ranges(c4, file, (30_000,), least=1)
+            assert_same_in_ranges(c4.PIPELINE, file, (30_000,), least=1)
 
 
 # ---- builds

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redpajama.quality import rules, signals
-from redpajama.quality.catalogue import SIGNALS
-from redpajama.quality.rules import Rule, judge, parse
+from redpajama.quality import rules
+from redpajama.quality.measures import inline
+from redpajama.quality.measures.catalogue import SIGNALS
+from redpajama.quality.rules import Rule, judge, met, parse
 
 
 def verdicts(columns, table):
@@ -75,9 +76,7 @@ def test_tables_of_no_rows_and_of_chunks_are_judged():
 
 
 def test_a_record_batch_of_measured_texts_is_judged():
-    measured = signals.measure(
-        pa.array(["short", "a text of some words, long enough", "=====" * 10], pa.large_string())
-    )
+    measured = inline.measure(pa.array(["short", "a text of some words, long enough", "=====" * 10], pa.large_string()))
     wanted = parse({"min_chars": 10, "min_alnum_fraction": 0.25})
     failing = judge(pa.RecordBatch.from_pydict(measured), wanted)
     assert failing.rows.to_pylist() == [0, 2]
@@ -144,3 +143,8 @@ def test_a_mistake_is_one_line_that_names_the_key(table, message):
 def test_an_unlike_key_says_where_the_signals_are_listed():
     with pytest.raises(ValueError, match=r"quality\.zzz: no such rule; `redpajama signals` lists the signals"):
         parse({"zzz": 1})
+
+
+def test_rules_count_all_that_they_meet_whichever_is_first():
+    wanted, table = parse({"min_chars": 2, "max_words": 1}), pa.table({"q_chars": [1, 1, 5], "q_words": [2, None, 1]})
+    assert met(table, wanted) == {"min_chars": 2, "max_words": 1}

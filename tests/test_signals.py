@@ -11,7 +11,7 @@ from conftest import SHARED, needs_shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redpajama.quality import signals
+from redpajama.quality.measures import inline
 
 PIECES = ["", " ", "\n", "\n\n", "\r\n", "\t", "\x0b", "\x1c", "\x85", "\u00a0", "\u1680", "\u180e", "\u2003", "\u2028"]
 PIECES += [
@@ -42,7 +42,7 @@ def arrow(texts):
 
 def measured(texts):
     """One dict of signals for each text."""
-    columns = signals.measure(arrow(texts))
+    columns = inline.measure(arrow(texts))
     return [
         {name.removeprefix("q_"): value for name, value in zip(columns, values, strict=True)}
         for values in zip(*(column.to_pylist() for column in columns.values()), strict=True)
@@ -85,11 +85,11 @@ def test_neither_blocks_nor_slices_of_a_batch_change_a_signal(texts, size, data)
     whole = measured(texts)
     start = data.draw(st.integers(0, len(texts)))
     stop = data.draw(st.integers(start, len(texts)))
-    columns = signals.measure(arrow(texts).slice(start, stop - start))
+    columns = inline.measure(arrow(texts).slice(start, stop - start))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signals, "BLOCK_BYTES", size)
+        patch.setattr(inline, "BLOCK_BYTES", size)
         assert measured(texts) == whole
-        again = signals.measure(arrow(texts).slice(start, stop - start))
+        again = inline.measure(arrow(texts).slice(start, stop - start))
     assert again == columns
     assert columns["q_words"].to_pylist() == [each["words"] for each in whole[start:stop]]
     assert columns["q_max_line_chars"].to_pylist() == [each["max_line_chars"] for each in whole[start:stop]]
@@ -112,7 +112,7 @@ def test_neither_blocks_nor_slices_of_a_batch_change_a_signal(texts, size, data)
     ],
 )
 def test_each_signal_by_hand(text, expected):
-    assert measured([text]) == [dict(zip(signals.SIGNALS, expected, strict=True))]
+    assert measured([text]) == [dict(zip(inline.SIGNALS, expected, strict=True))]
 
 
 def test_words_do_not_run_from_one_text_into_the_next():
@@ -132,8 +132,8 @@ def test_lines_do_not_run_from_one_text_into_the_next():
 
 
 def test_columns_are_named_and_typed():
-    columns = signals.measure(arrow(["text"]))
-    assert list(columns) == ["q_" + name for name in signals.SIGNALS]
+    columns = inline.measure(arrow(["text"]))
+    assert list(columns) == ["q_" + name for name in inline.SIGNALS]
     floats = {"q_mean_line_chars", "q_alnum_fraction", "q_alpha_fraction"}
     assert {name for name, column in columns.items() if column.type == pa.float64()} == floats
     assert {column.type for name, column in columns.items() if name not in floats} == {pa.int64()}
@@ -142,27 +142,27 @@ def test_columns_are_named_and_typed():
 
 @pytest.mark.parametrize("texts", [arrow([]), arrow(["a"]).slice(1), arrow(["", "", ""]), pa.array(["ab", "é"])])
 def test_empty_and_narrow_arrays_are_measured(texts):
-    columns = signals.measure(texts)
+    columns = inline.measure(texts)
     assert columns["q_chars"].to_pylist() == [len(text) for text in texts.to_pylist()]
     assert columns["q_chars"].type == pa.int64()
 
 
 def test_a_null_text_is_refused():
     with pytest.raises(ValueError, match="1 of 3 texts are null"):
-        signals.measure(arrow(["a", None, "b"]))
+        inline.measure(arrow(["a", None, "b"]))
 
 
 def test_every_character_has_the_class_that_re2_gives_it():
     codes = [code for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
     characters = "".join(map(chr, codes))
-    classes = signals._classify(np.frombuffer(characters.encode(), np.uint8))
+    classes = inline._classify(np.frombuffer(characters.encode(), np.uint8))
     firsts = classes[(np.frombuffer(characters.encode(), np.uint8) & 0xC0) != 0x80]
     array = arrow(list(characters))
-    for bit, pattern in ((signals.LETTER, r"\p{L}"), (signals.DIGIT, r"\p{N}")):
+    for bit, pattern in ((inline.LETTER, r"\p{L}"), (inline.DIGIT, r"\p{N}")):
         assert np.array_equal(
             firsts & bit != 0, pc.match_substring_regex(array, pattern).to_numpy(zero_copy_only=False)
         )
-    assert [codes[row] for row in np.flatnonzero(firsts == signals.SPACE)] == [c for c in codes if chr(c).isspace()]
+    assert [codes[row] for row in np.flatnonzero(firsts == inline.SPACE)] == [c for c in codes if chr(c).isspace()]
 
 
 @needs_shared

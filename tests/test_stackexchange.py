@@ -13,8 +13,8 @@ from balanced import damaged, read_balanced
 from conftest import SHARED, needs_shared, raw_file, write_raw
 from stepwise import build_stepwise
 
-from redpajama import markup
 from redpajama.pipelines import stackexchange
+from redpajama.raw import sevenzip, xml
 from redpajama.records import Reason
 
 POSTS = SHARED / "stackexchange"
@@ -49,7 +49,7 @@ def archive(*members: tuple[str, bytes]) -> bytes:
 
 
 def read_bytes(tmp_path, data: bytes, name: str = SITE, **options):
-    return read_balanced(stackexchange, [write_raw(tmp_path, name, data)], **options)
+    return read_balanced(stackexchange.PIPELINE, [write_raw(tmp_path, name, data)], **options)
 
 
 def ledger(tally) -> list[tuple[str, str]]:
@@ -165,6 +165,17 @@ def test_of_rows_with_one_id_one_stays(tmp_path):
         ("dumps/es.stackoverflow.com/Posts.xml.bz2", "es.stackoverflow.com"),
         ("dumps/beer.stackexchange.com.Posts.xml.gz", "beer.stackexchange.com"),
         ("dumps/mathoverflow.net.xml", "mathoverflow.net"),
+        ("dumps/Cooking.StackExchange.com/posts.xml", "cooking.stackexchange.com"),
+        ("cooking.meta.stackexchange.com.7z", "cooking.meta.stackexchange.com"),
+        ("dumps/meta.stackoverflow.com.7z/Posts.xml", "meta.stackoverflow.com"),
+        ("stackoverflow.com-Posts/Posts.xml", "stackoverflow.com"),
+        ("https://archive.org/download/dump/Posts.xml", ""),
+        ("dumps/cooking/Posts.xml", ""),
+        ("dumps/2024.01/Posts.xml", ""),
+        ("dumps/posts.old/Posts.xml.gz", ""),
+        ("-.stackexchange.com.7z", ""),
+        ("dump.7z", ""),
+        ("Posts.xml", ""),
     ],
 )
 def test_the_site_is_named_by_the_archive_or_the_folder(url, site):
@@ -174,6 +185,16 @@ def test_the_site_is_named_by_the_archive_or_the_folder(url, site):
 def test_the_option_names_the_site_before_the_file_does(tmp_path):
     [document], _ = read_bytes(tmp_path, posts_xml(question(1)), site="cooking.stackexchange.com")
     assert document.meta["url"] == "https://cooking.stackexchange.com/questions/1"
+
+
+def test_without_a_host_name_there_is_no_site_and_no_address(tmp_path):
+    data = posts_xml(question(1, OwnerUserId="8", OwnerDisplayName="somebody"))
+    [document], _ = read_bytes(tmp_path, data, "downloads/Posts.xml")
+    assert document.doc_id == "src/downloads/1"
+    assert not {"site", "url", "language"} & document.meta.keys()
+    assert document.meta["authors"] == ["somebody"]
+    with pytest.raises(ValueError, match="'downloads' is no host name"):
+        stackexchange.Options(site="downloads")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +234,10 @@ def test_the_language_is_the_sites(site, language):
         ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"),
         ("<p>$\\frac{a}{b}$ <img src='x' alt='y'> <a href='z'>link</a></p>", "$\\frac{a}{b}$ link"),
         ("<script>bad()</script><p>a<p>b <unknown>c</unknown> &nosuch; </b>", "a\nb c &nosuch;"),
-        ("&#xD800;&#0;x", "\ufffd\ufffdx"),
+        ("&#xD800;&#0;&#57343;&#x110000;x&#x41;&#65533;&#65", "xA\ufffdA"),
+        ("a&#1;\x9f\x7f\ufeff\ufdd0&#xFFFE;b", "ab"),
+        ("<pre>a<br>  b<br/>\nc</pre>", "a\n  b\n\nc"),
+        ("<p>x<p><pre>a<br>  <b>b</b><br/>\nc</pre>", "x\na\n  b\n\nc"),
     ],
 )
 def test_html_becomes_lines(html, text):
@@ -256,7 +280,7 @@ def test_a_damaged_archive_gives_no_documents_and_one_range(tmp_path):
 
 
 def test_an_archive_that_expands_without_bound_is_skipped(tmp_path, monkeypatch):
-    monkeypatch.setattr(stackexchange, "MIN_EXPANSION_BYTES", 1 << 20)
+    monkeypatch.setattr(sevenzip, "MIN_EXPANSION_BYTES", 1 << 20)
     documents, tally = read_bytes(tmp_path, archive(("Posts.xml", b"<posts>" + bytes(9 << 20))), "a.com.7z")
     assert (documents, dict(tally.damaged)) == ([], {Reason.EXPANSION_LIMIT: 1})
 
@@ -303,6 +327,35 @@ def test_a_broken_row_costs_itself_alone(tmp_path):
         documents, tally = read_bytes(tmp_path, posts_xml(question(1), broken, question(3)))
         assert [document.meta["title"] for document in documents] == ["Title 1", "Title 3"], broken
         assert dict(tally.quarantined) == {Reason.INVALID_XML: 1}, broken
+
+
+@pytest.mark.parametrize(
+    ("written", "shown", "removed"),
+    [
+        ("\x01", "", 1),
+        ("&#x1;&#X1F;&#0;", "", 3),
+        ("\ufffe\uffff&#xFFFF;&#65534;", "", 4),
+        ("&#xD800;&#55296;", "", 2),
+        ("&#x110000;&#99999999999;", "", 2),
+        ("&#xD83D;&#xDE00;", "😀", 0),
+        ("&#x1;&#233;\x0b&#x2019;", "é’", 2),
+    ],
+)
+def test_a_character_that_xml_forbids_goes_and_the_post_stays_with_its_answers(tmp_path, written, shown, removed):
+    row = question(1, "<p>Q body</p>").replace("Q body", f"Q{written}b").replace("Title 1", f"T{written}1")
+    documents, tally = read_bytes(tmp_path, posts_xml(row, answer(2, 1), question(3)))
+    assert documents[0].text == f"Q: T{shown}1 Q{shown}b\n\nA: answer 2"
+    assert len(documents) == 2
+    assert [(row.verdict, row.reason, row.evidence["removed"]) for row in tally.rows] == (
+        [("noted", Reason.FORBIDDEN_CHARACTER, 2 * removed)] if removed else []
+    )
+
+
+def test_halves_of_a_pair_in_bytes_are_mended_too(tmp_path):
+    row = posts_xml(question(1, "<p>Q body</p>"), answer(2, 1))
+    row = row.replace(b"body", b"\xed\xa0\xbd\xed\xb8\x80\xed\xa0\xbd")
+    [document], _ = read_bytes(tmp_path, row)
+    assert document.text == "Q: Title 1 Q 😀\n\nA: answer 2"
 
 
 @pytest.mark.parametrize(
@@ -360,7 +413,7 @@ def test_an_empty_file_has_no_posts_and_another_format_is_named(tmp_path):
 
 
 def test_a_row_over_the_limit_is_passed_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(markup, "MAX_RECORD_BYTES", 2 << 20)
+    monkeypatch.setattr(xml, "MAX_RECORD_BYTES", 2 << 20)
     data = posts_xml(question(1), question(2, "x" * (5 << 20)), question(3))
     documents, tally = read_bytes(tmp_path, data)
     assert (len(documents), dict(tally.quarantined)) == (2, {Reason.EXPANSION_LIMIT: 1})
@@ -393,7 +446,7 @@ REAL = {  # folder: (rows, questions, answers merged, answers that are only an i
 @pytest.mark.parametrize("folder", REAL)
 def test_every_row_of_a_real_dump_is_accounted_for(folder):
     file = raw_file(POSTS / folder / "Posts.xml")
-    documents, tally = read_balanced(stackexchange, [file])
+    documents, tally = read_balanced(stackexchange.PIPELINE, [file])
     rows, questions, merged, images = REAL[folder]
     data = (POSTS / folder / "Posts.xml").read_bytes()
     assert tally.read == rows == data.count(b"<row ")
@@ -407,7 +460,7 @@ def test_every_row_of_a_real_dump_is_accounted_for(folder):
 @needs_shared
 def test_a_real_thread_reads_as_on_the_site():
     documents, _ = read_balanced(
-        stackexchange, [raw_file(POSTS / "beer-2017" / "Posts.xml")], site="beer.stackexchange.com"
+        stackexchange.PIPELINE, [raw_file(POSTS / "beer-2017" / "Posts.xml")], site="beer.stackexchange.com"
     )
     thread = next(document for document in documents if document.doc_id.endswith("/35"))
     assert thread.text.startswith(
@@ -426,7 +479,8 @@ def test_the_shape_is_that_of_redpajamas_rows():
     lines = (POSTS / "redpajama-rows" / "stack_exchange.jsonl").read_text().splitlines()
     theirs = [json.loads(line)["text"] for line in lines]
     ours = [
-        document.text for document in read_balanced(stackexchange, [raw_file(POSTS / "coffee-2015" / "Posts.xml")])[0]
+        document.text
+        for document in read_balanced(stackexchange.PIPELINE, [raw_file(POSTS / "coffee-2015" / "Posts.xml")])[0]
     ]
     for text in theirs + ours:
         assert re.match(r"Q: \S", text)
@@ -446,7 +500,7 @@ def test_a_post_without_a_licence_has_that_of_its_day():
 @needs_shared
 @pytest.mark.parametrize("name", ["bicycles-meta-2023", "conlang-meta-2020", "french-meta-2021"])
 def test_the_licence_by_date_is_the_one_that_real_dumps_name_but_for_some_edited_posts(name):
-    rows = [markup.parse(row) for row in re.findall(rb"<row .*?/>", (POSTS / name / "Posts.xml").read_bytes())]
+    rows = [xml.parse(row) for row in re.findall(rb"<row .*?/>", (POSTS / name / "Posts.xml").read_bytes())]
     other = [row for row in rows if row.get("ContentLicense") != stackexchange.license_of(row.get("CreationDate"))]
     assert len(other) < 0.01 * len(rows)
     assert all(row.get("LastEditDate") for row in other)
@@ -462,14 +516,14 @@ def three_sites(tmp_path):
 def test_the_largest_sites_are_those_with_most_bytes_of_posts(tmp_path):
     files = three_sites(tmp_path)
     for wanted, found in {1: ["a.com"], 2: ["a.com", "b.com"], 28: ["a.com", "b.com"]}.items():
-        assert stackexchange.resolve(stackexchange.Options(sites=f"largest-{wanted}"), files) == {"sites": found}
-    assert stackexchange.resolve(stackexchange.Options(sites=["b.com"]), files) == {}
+        assert stackexchange.resolve(stackexchange.Options(sites=f"largest-{wanted}"), [], files) == {"sites": found}
+    assert stackexchange.resolve(stackexchange.Options(sites=["b.com"]), [], files) == {}
     broken = write_raw(tmp_path, "d.com.7z", files[0].open().read()[:-20])
     assert stackexchange.posts_bytes(broken) == 0
 
 
 def test_files_of_other_sites_are_left_out_by_name(tmp_path):
-    documents, tally = read_balanced(stackexchange, three_sites(tmp_path), sites=("b.com",))
+    documents, tally = read_balanced(stackexchange.PIPELINE, three_sites(tmp_path), sites=("b.com",))
     assert [document.doc_id for document in documents] == ["src/b.com/1"]
     assert tally.dropped == {"not-selected": 2}
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,79 +11,146 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stepwise import build_stepwise
 
-from redpajama.artifacts import BuildFailed, Store
-from redpajama.columns import read_table
+from redpajama.corpus import spans, verdicts
+from redpajama.corpus.spans import without
 from redpajama.dedup import substrings
-from redpajama.dedup.spans import find_spans
-from redpajama.dedup.substrings import END, without
+from redpajama.dedup.suffixes import END, find_spans
+from redpajama.engine.store import Store
+from redpajama.engine.tables import read_table
+from redpajama.errors import BuildFailed
 from redpajama.manifest import ManifestError
-from redpajama.report.funnel import read_build
+from redpajama.report.builds import read_build
 from redpajama.report.why import why
 
-TEXTS = st.lists(st.text(st.sampled_from("abé文😀"), max_size=40), max_size=6)
+SPACED = st.text(st.sampled_from("ab é\n"), max_size=60)
+UNSPACED = st.text(st.sampled_from("文字本"), max_size=40)
+TEXTS = st.lists(SPACED, max_size=6) | st.lists(UNSPACED, max_size=6) | st.lists(SPACED | UNSPACED, max_size=6)
 
 
 def joined(texts):
     data = b"".join(text.encode() + bytes([END]) for text in texts)
-    return np.frombuffer(data, np.uint8).copy()
+    bounds = np.append(0, np.cumsum([len(text.encode()) + 1 for text in texts])).astype(np.int64)
+    return np.frombuffer(data, np.uint8).copy(), bounds
 
 
-def marked(data, size):
-    """The definition, place by place: {byte that goes}."""
-    raw, found = data.tobytes(), set()
-    for place in range(len(raw) - size + 1):
-        window = raw[place : place + size]
-        first = raw.find(window)
-        if END not in window and first < place:
-            found |= set(range(max(place, first + size), place + size))
-    return found
+def pieces_that_stay(texts, size, min_chars):
+    """What `find_spans` leaves: for each document None where it goes whole, else the pieces between its spans."""
+    data, bounds = joined(texts)
+    found = find_spans(data, bounds, size, min_chars)
+    pieces = []
+    for number, text in enumerate(texts):
+        inside = (found.starts >= bounds[number]) & (found.starts < bounds[number + 1])
+        own = np.stack([found.starts[inside], found.ends[inside]], axis=1) - bounds[number]
+        edges = [0, *own.ravel().tolist(), len(text.encode())]
+        own = [text.encode()[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+        goes = 0 <= found.chars[number] < min_chars
+        pieces.append(None if goes else own)
+    return found, bounds, pieces
 
 
-@settings(deadline=None)
-@given(TEXTS, st.integers(1, 9))
-def test_spans_are_the_repeated_windows_narrowed_to_characters(texts, size):
-    data = joined(texts)
-    wanted = marked(data, size)
-    starts, ends, places = (each.tolist() for each in find_spans(data, size))
-    found = {byte for start, end in zip(starts, ends, strict=True) for byte in range(start, end)}
-    assert found <= wanted
-    assert all(data[byte] & 0xC0 == 0x80 or data[byte] >= 0xC0 for byte in wanted - found)  # parts of characters
-    for start, end, place in zip(starts, ends, places, strict=True):
-        data[start:end].tobytes().decode()
-        assert place < start
-        assert data[place] == data[start]
-
-
-@settings(deadline=None)
-@given(TEXTS, st.integers(1, 9))
-def test_what_goes_stands_before_in_the_source(texts, size):
-    data = joined(texts)
-    raw = data.tobytes()
-    for start, end, _ in zip(*(each.tolist() for each in find_spans(data, size)), strict=True):
+@settings(deadline=None, max_examples=300)
+@given(TEXTS, st.integers(1, 12), st.integers(1, 12))
+def test_every_span_that_was_cut_stands_among_the_living(texts, size, min_chars):
+    found, bounds, pieces = pieces_that_stay(texts, size, min_chars)
+    living = [piece for own in pieces if own for piece in own]
+    raw = joined(texts)[0].tobytes()
+    for start, end in zip(found.starts.tolist(), found.ends.tolist(), strict=True):
+        owner = int(np.searchsorted(bounds, start, "right")) - 1
+        held = living if pieces[owner] else [*living, *left_of(found, raw, bounds, owner)]
         for byte in range(start, end):
             windows = [raw[at : at + size] for at in range(max(0, byte - size + 1), byte + 1)]
-            assert any(raw.find(window) + size <= byte for window in windows if len(window) == size)
+            assert any(len(window) == size and any(window in piece for piece in held) for window in windows)
+
+
+def left_of(found, raw, bounds, owner):
+    """The pieces of a document that goes whole: what it repeats of itself is told by them."""
+    own = [(s, e) for s, e in zip(found.starts, found.ends, strict=True) if bounds[owner] <= s < bounds[owner + 1]]
+    edges = [bounds[owner], *(place for span in own for place in span), bounds[owner + 1] - 1]
+    return [raw[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+@settings(deadline=None, max_examples=300)
+@given(TEXTS, st.integers(1, 12), st.integers(1, 12))
+def test_a_span_says_where_it_stands_in_a_document_that_stays(texts, size, min_chars):
+    found, bounds, pieces = pieces_that_stay(texts, size, min_chars)
+    data = joined(texts)[0]
+    for start, place in zip(found.starts, found.places, strict=True):
+        owner, holder = np.searchsorted(bounds, [start, place], "right") - 1
+        assert place < start
+        assert data[place] == data[start]
+        assert holder == owner or pieces[holder] is not None
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(UNSPACED, max_size=6), st.integers(1, 12))
+def test_no_window_stands_twice_among_the_living(texts, size):
+    _, _, pieces = pieces_that_stay(texts, size, 1)
+    seen = set()
+    for piece in (piece.decode() for own in pieces if own for piece in own):
+        chars = -(-size // 3) + 2  # whole characters of three bytes, one of them lost at either end
+        for at in range(0, len(piece) - chars + 1, chars):
+            assert piece[at : at + chars] not in seen or len(piece) < 2 * chars
+        seen |= {piece[at : at + chars] for at in range(len(piece) - chars + 1)}
+
+
+def test_the_last_copy_stays_where_the_document_that_held_the_first_goes_whole():
+    shared, other, own = ("".join(chr(start + number) for number in range(size)) for start, size in RUNS)
+    _, _, pieces = pieces_that_stay([other, shared + other, shared + own], 200, 200)
+    assert pieces == [[other.encode()], None, [(shared + own).encode()]]
+
+
+RUNS = [(0x4E00, 150), (0x5000, 1000), (0x6000, 1000)]
+
+
+def test_a_window_that_is_cut_by_two_others_is_no_first_place():
+    one, two, three, four = "一二三四五", "六七八九十", "甲乙丙丁戊", "子丑寅卯辰"
+    middle = two + three
+    texts = [one + two, three + four, one + middle + four, middle]
+    _, _, pieces = pieces_that_stay(texts, 18, 1)
+    assert middle in b"".join(piece for own in pieces[2:] if own for piece in own).decode()
 
 
 def test_the_first_occurrence_stays_whole_and_the_rest_goes():
     passage = "the same passage of a licence. "
-    texts = ["1" + passage + "2", "3" + passage + "4", passage * 3]
-    data, at = joined(texts), np.cumsum([0] + [len(text) + 1 for text in texts])
-    starts, ends, _ = find_spans(data, 20)
-    left = []
-    for number, text in enumerate(texts):
-        own = [
-            [s - at[number], e - at[number]]
-            for s, e in zip(starts, ends, strict=True)
-            if at[number] <= s < at[number + 1]
-        ]
-        left.append(without(text.encode(), own).decode())
-    assert left == [texts[0], "34", ""]
+    texts = ["1 " + passage + "2", "3 " + passage + "4", passage * 3]
+    _, _, pieces = pieces_that_stay(texts, 20, 1)
+    assert [own and b"".join(own).decode() for own in pieces] == [texts[0], "3 4", None]
 
 
 def test_a_run_of_one_character_keeps_one_window():
-    starts, ends, _ = find_spans(joined(["x" * 1000]), 50)
-    assert (starts.tolist(), ends.tolist()) == ([50], [1000])
+    found, _, _ = pieces_that_stay(["字" * 1000], 51, 1)
+    assert (found.starts.tolist(), found.ends.tolist()) == ([51], [3000])
+
+
+@pytest.mark.parametrize(
+    ("before", "span", "after", "left"),
+    [
+        ("text ", "the same words here \n", "NoNewline", "text  \nNoNewline"),  # the line's end stays
+        ("a text", " the same words here", " on", "a text on"),
+        ("line one\n", "the same words here\n", "line two", "line one\nline two"),
+        ("字", "同じ文字の並びがここにも", "か\u3099", "字か\u3099"),
+        ("字", "同じ文字の並びがここにもか", "\u3099字", "字か\u3099字"),  # a mark stays with its letter
+        ("x", "ភាសាខ្មែរភាសាខ្មែរភាសា", "្មx", "xភាសា្មx"),  # what the first letter follows is a word
+    ],
+)
+def test_spans_end_at_words_graphemes_and_lines(before, span, after, left):
+    texts = [f"0 {span} 1", before + span + after]
+    _, _, pieces = pieces_that_stay(texts, 15, 1)
+    if before == "x":
+        assert b"".join(pieces[1]).decode().startswith("x")
+        assert "\u17d2" + "ម" in b"".join(pieces[1]).decode()
+    else:
+        assert b"".join(pieces[1]).decode() == left
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.sampled_from("ab \n文\u0301"), max_size=60), max_size=5), st.integers(1, 9))
+def test_no_word_is_torn_and_no_two_are_joined(texts, size):
+    _, _, pieces = pieces_that_stay(texts, size, 1)
+    words = {word for text in texts for word in re.findall(r"[ab\u0301]+", text)}
+    for own in pieces:
+        for word in re.findall(r"[ab\u0301]+", b"".join(own or []).decode()):
+            assert word in words
 
 
 # ---- in a build
@@ -135,14 +203,14 @@ def test_the_mixture_reads_and_counts_the_text_that_stays(tmp_path):
     state = build_stepwise(write_corpus(tmp_path / "raw", TEXTS_WITH_COPIES, 2), tmp_path / "root", "mixture")
     mixed = {row["doc_id"]: row for row in rows_of(state, "mixture")}
     whole = {row["doc_id"]: row["text"] for row in rows_of(state, "documents")}
-    [lost] = rows_of(state, "substrings")
+    [lost] = [row for table in verdicts.every(state, "substrings") for row in table.to_pylist()]
     assert whole[lost["doc_id"]] == LICENCE + "short"
     assert (lost["reason"], lost["value"], lost["threshold"]) == ("repeated-text", 5.0, 20.0)
     assert json.loads(lost["evidence"])["survivor"] in mixed
     assert mixed.keys() == whole.keys() - {lost["doc_id"]}
     assert sum(LICENCE in row["text"] for row in mixed.values()) == 1
-    spans = [substrings.spans_of(state, part) for part in state.parts("documents")]
-    for doc_id, places in {key: value for each in spans for key, value in each.items()}.items():
+    found = [spans.of_part(state, part) for part in state.parts("documents")]
+    for doc_id, places in {key: value for each in found for key, value in each.items()}.items():
         if doc_id in mixed:
             assert mixed[doc_id]["text"] == without(whole[doc_id].encode(), places).decode()
     tokens = {row["doc_id"]: row["n_tokens"] for row in rows_of(state, "counts")}
@@ -177,12 +245,12 @@ def test_why_shows_the_spans_that_were_cut_and_status_how_many(tmp_path):
 def test_another_sharding_and_order_cut_the_same(tmp_path):
     one = build_stepwise(write_corpus(tmp_path / "a", TEXTS_WITH_COPIES, 1), tmp_path / "one", "dedup")
     other = build_stepwise(write_corpus(tmp_path / "b", TEXTS_WITH_COPIES[::-1], 5), tmp_path / "other", "dedup")
-    spans = [
-        {key: value for part in state.parts("documents") for key, value in substrings.spans_of(state, part).items()}
+    found = [
+        {key: value for part in state.parts("documents") for key, value in spans.of_part(state, part).items()}
         for state in (one, other)
     ]
-    assert spans[0] == spans[1]
-    assert len(spans[0]) == 15
+    assert found[0] == found[1]
+    assert len(found[0]) == 15
 
 
 def test_a_source_with_more_text_than_fits_fails_by_name(tmp_path, monkeypatch):
@@ -200,6 +268,6 @@ def test_plan_declares_the_memory_and_a_missing_library_is_one_line(tmp_path, mo
     manifest = write_corpus(tmp_path / "a", TEXTS_WITH_COPIES, 1)
     shown = cli("plan", manifest, "--out", tmp_path / "root")
     assert "substrings  web: 10 bytes of memory a byte of living text" in shown.stdout
-    monkeypatch.setattr("redpajama.build.find_spec", lambda name: None)
+    monkeypatch.setattr("redpajama.preflight.find_spec", lambda name: None)
     with pytest.raises(ManifestError, match=r"source\[1\].substrings: pydivsufsort is missing: pip install"):
         build_stepwise(manifest, tmp_path / "root", "dedup")

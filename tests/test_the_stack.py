@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packing import STACK_SCHEMA, pack_the_stack_parquet, repository_files
 
-from redpajama import build
-from redpajama.io import InputError
-from redpajama.license_lists import PROFILES
+from redpajama import preflight
+from redpajama.errors import InputError
+from redpajama.extract.license_lists import PROFILES
 from redpajama.manifest import ManifestError, parse
 from redpajama.pipelines import the_stack
 from redpajama.records import Reason
@@ -35,7 +35,7 @@ ROW = {
 def read_rows(tmp_path, *changes: dict, **options):
     table = pa.Table.from_pylist([ROW | change for change in changes], STACK_SCHEMA)
     pq.write_table(table, tmp_path / "a.parquet")
-    return read_balanced(the_stack, [raw_file(tmp_path / "a.parquet")], **options)
+    return read_balanced(the_stack.PIPELINE, [raw_file(tmp_path / "a.parquet")], **options)
 
 
 def test_a_row_becomes_a_document(tmp_path):
@@ -58,7 +58,7 @@ def test_a_row_becomes_a_document(tmp_path):
 
 @needs_shared
 def test_real_files_in_the_schema_of_the_release_are_read(tmp_path):
-    documents, tally = read_balanced(the_stack, [raw_file(pack_the_stack_parquet(tmp_path, SHARED))])
+    documents, tally = read_balanced(the_stack.PIPELINE, [raw_file(pack_the_stack_parquet(tmp_path, SHARED))])
     repos = {document.meta["max_stars_repo_name"] for document in documents}
     assert repos == {"gorilla/mux", "redis/hiredis", "docker-library/python", "JuliaIO/JSON.jl"}
     assert tally.dropped == {Reason.LICENSE_NOT_ALLOWED: 40}  # ranger is under the GPL
@@ -127,19 +127,19 @@ def test_licences_are_read_in_every_form(value, expected):
 def test_licences_in_a_struct_of_lists_are_read_from_parquet(tmp_path):
     row = ROW | {"max_stars_repo_licenses": {"list": [{"item": "MIT"}]}}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
-    (document,), _ = read_balanced(the_stack, [raw_file(tmp_path / "a.parquet")])
+    (document,), _ = read_balanced(the_stack.PIPELINE, [raw_file(tmp_path / "a.parquet")])
     assert document.meta["max_stars_repo_licenses"] == ["MIT"]
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"PAR1"])
 def test_the_wrong_format_is_skipped_whole(tmp_path, data):
-    documents, tally = read_balanced(the_stack, [write_raw(tmp_path, "a.parquet", data)])
+    documents, tally = read_balanced(the_stack.PIPELINE, [write_raw(tmp_path, "a.parquet", data)])
     assert (documents, tally.read, sum(tally.damaged.values())) == ([], 0, 1)
 
 
 def test_parquet_without_the_columns_is_quarantined_row_by_row(tmp_path):
     pq.write_table(pa.table({"url": ["a", "b"]}), tmp_path / "a.parquet")
-    documents, tally = read_balanced(the_stack, [raw_file(tmp_path / "a.parquet")])
+    documents, tally = read_balanced(the_stack.PIPELINE, [raw_file(tmp_path / "a.parquet")])
     assert (documents, tally.quarantined) == ([], {Reason.MISSING_FIELD: 2})
 
 
@@ -147,7 +147,7 @@ def test_parquet_without_the_columns_is_quarantined_row_by_row(tmp_path):
 def test_random_damage_never_stops_the_reader(tmp_path):
     data = pack_the_stack_parquet(tmp_path, SHARED, per_repository=10, row_group_rows=10).read_bytes()
     for broken in damaged(data, 30):
-        read_balanced(the_stack, [write_raw(tmp_path, "broken.parquet", broken)])
+        read_balanced(the_stack.PIPELINE, [write_raw(tmp_path, "broken.parquet", broken)])
 
 
 # ---- licences
@@ -180,6 +180,29 @@ def test_the_published_lists_have_the_sizes_that_their_publishers_tell():
 def test_licences_are_allowed_by_a_profile_or_by_name(tmp_path, licenses, named, kept):
     documents, _ = read_rows(tmp_path, {"max_stars_repo_licenses": [named]}, licenses=licenses)
     assert len(documents) == kept
+
+
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [("MIT OR GPL-3.0", 1), ("MIT AND GPL-3.0", 0), ("Apache-2.0 WITH LLVM-exception", 1), ("Apache-2.0+", 1)],
+)
+def test_an_expression_is_allowed_as_a_whole(tmp_path, named, kept):
+    documents, _ = read_rows(tmp_path, {"max_stars_repo_licenses": [named]})
+    assert len(documents) == kept
+
+
+def test_a_list_of_licences_that_many_rows_have_is_judged_once(monkeypatch):
+    judged = []
+    monkeypatch.setattr(the_stack, "is_allowed", lambda name, permits: judged.append(name) or permits(name))
+    permits = the_stack.choose(the_stack.Options(licenses=["MIT", "ISC"])).permits
+    for _ in range(2):
+        assert [permits(names) for names in [("MIT", "ISC"), ("ISC",), ("GPL-3.0",), ()]] == [True, True, False, False]
+    assert judged == ["MIT", "ISC", "ISC", "GPL-3.0"]
+
+
+def test_line_ends_of_all_systems_become_one(tmp_path):
+    (document,), _ = read_rows(tmp_path, {"content": "\ufeffa\r\nb\rc\n"})
+    assert document.text == "a\nb\nc\n"
 
 
 def test_a_misspelt_profile_is_a_mistake_not_a_licence_that_no_row_has():
@@ -283,11 +306,11 @@ def test_rules_that_need_no_language_go_to_quality_where_the_manifest_has_the_la
     source = {"name": "code", "pipeline": "the_stack", "inputs": ["a"], "options": {"filters": "starcoder"}}
     manifest = parse({"name": "m", "seed": 1, "source": [source | {"quality": {"min_alpha_fraction": 0.3}}]}, "m.toml")
     expected = {**the_stack.QUALITY, "min_alpha_fraction": 0.3}
-    assert build.complete(manifest).source[0].quality == expected
+    assert preflight.complete(manifest).source[0].quality == expected
     assert list(expected) == ["max_max_line_chars", "max_mean_line_chars", "min_alnum_fraction", "min_alpha_fraction"]
     broken = parse({"name": "m", "seed": 1, "source": [source | {"quality": {"min_max_line_chars": 2000}}]}, "m.toml")
     with pytest.raises(ManifestError, match=r"source\[1\]: quality.min_max_line_chars: 2000 is more than .* = 1000"):
-        build.complete(broken)
+        preflight.complete(broken)
 
 
 TABLE = """,extension,language,Include,Alphanum_threshold,Long_line_threshold,XML filter,Alpha filter
@@ -372,7 +395,7 @@ def read_starcoder(tmp_path, *rows: dict, url: str = "hf://datasets/bigcode/star
     one = {"max_stars_repo_path": "a.py", "max_stars_repo_name": "owner/repo", "max_stars_count": 5, "id": "12"}
     table = pa.Table.from_pylist([one | {"content": "x = 1\n"} | row for row in rows])
     pq.write_table(table, tmp_path / "a.parquet")
-    return read_balanced(the_stack, [raw_file(tmp_path / "a.parquet", url)], **o)
+    return read_balanced(the_stack.PIPELINE, [raw_file(tmp_path / "a.parquet", url)], **o)
 
 
 def test_starcoderdata_has_its_language_in_the_folder_and_no_licence(tmp_path):
@@ -429,5 +452,5 @@ def test_starcoderdata_is_opted_out_filtered_and_judged_like_the_stack(tmp_path)
 def test_a_file_of_the_stack_that_lost_its_licences_is_not_taken_for_starcoderdata(tmp_path):
     row = {"hexsha": "ab", "content": "x", "id": "1"}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
-    _, tally = read_balanced(the_stack, [raw_file(tmp_path / "a.parquet")])
+    _, tally = read_balanced(the_stack.PIPELINE, [raw_file(tmp_path / "a.parquet")])
     assert tally.dropped == {Reason.LICENSE_NOT_ALLOWED: 1}

@@ -8,68 +8,81 @@ from hypothesis import strategies as st
 from mwparserfromhell.nodes import Node, Tag, Template, Text, Wikilink
 from mwparserfromhell.wikicode import Wikicode
 
-from redpajama import wikitext
+from redpajama.extract import wikitext
+from redpajama.extract.wiki_characters import NOTHING
+from redpajama.extract.wiki_links import is_hidden
+from redpajama.extract.wiki_template_names import FUNCTIONS, shown_by
+from redpajama.extract.wiki_templates import Call, prose_of
 from redpajama.pipelines import wikipedia
 from redpajama.records import Tally
 
 DUMPS = SHARED / "wikipedia"
-HIDES = wikipedia.links_to_hide(wikipedia.wiki_of(b"", "enwiki", wikipedia.Options()))
+HIDDEN = wikipedia.prefixes_to_hide(wikipedia.wiki_of(b"", "enwiki", wikipedia.Options()))
 
 
 # ---- the same by nodes
 
 
 class Prose(Node):
-    """Stands for a template, and shows as the wikitext that it shows."""
+    """Stands for a template or a link, and shows as this text."""
 
-    def __init__(self, value):
-        self.value = value
+    def __init__(self, text):
+        self.text = text
 
     def __str__(self):
-        return str(self.value)
-
-    def __children__(self):
-        yield self.value
+        return self.text
 
     def __strip__(self, **kwargs):
-        return self.value.strip_code(**kwargs)
+        return self.text
 
 
-def sections_by_nodes(source: str, hides) -> list[str]:
-    code = mwparserfromhell.parse(source)
-    prepare(code, hides)
-    return [section.strip_code() for section in code.get_sections(flat=True, include_lead=True, include_headings=True)]
+def sections_by_tokens(source: str, hidden, language: str) -> list[str]:
+    return [text.replace(NOTHING, "") for text in wikitext.raw_sections_of(source, hidden, language)]
 
 
-def prepare(code: Wikicode, hides) -> None:
+def sections_by_nodes(source: str, hidden, language: str) -> list[str]:
+    code = mwparserfromhell.parse(source, skip_style_tags=True)
+    prepare(code, hidden, language)
+    sections = code.get_sections(flat=True, include_lead=True, include_headings=True)
+    return [section.strip_code().replace(NOTHING, "") for section in sections]
+
+
+def prepare(code: Wikicode, hidden, language: str) -> None:
     """Empty the nodes that are no part of the text, and let templates of prose show it."""
     nodes, after_mark = code.nodes, False
     for index, node in enumerate(nodes):
         if after_mark and isinstance(node, Text):
             node.value = node.value.lstrip(" ")
         after_mark = isinstance(node, Tag) and node.wiki_markup in wikitext.LIST_MARKS
-        if isinstance(node, Template):
-            if (value := shown_by(node)) is None:
-                continue
-            node = nodes[index] = Prose(value)
-        if isinstance(node, Wikilink) and hides.match(str(node.title)):
-            node.text = ""
+        if isinstance(node, Wikilink) and is_hidden(str(node.title), hidden):
+            nodes[index] = Prose("")
         elif isinstance(node, Tag) and str(node.tag).strip().lower() in wikitext.HIDDEN_TAGS:
             node.contents = ""
         elif not isinstance(node, Text):
+            named = isinstance(node, Template) and (str(node.name), node)
             for child in node.__children__():
-                prepare(child, hides)
+                prepare(child, hidden, language)
+            if named:
+                nodes[index] = Prose(shown_of(*named, language))
+            elif isinstance(node, Wikilink) and node.text is None:
+                nodes[index] = Prose(node.title.strip_code().lstrip().lstrip(":"))
 
 
-def shown_by(template: Template) -> Wikicode | None:
-    name = " ".join(str(template.name).replace("_", " ").split()).lower()
-    given = [parameter.value for parameter in template.params if not parameter.showkey]
-    if name in wikitext.MEASURES:
-        return Wikicode([Text(wikitext.number_and_unit([str(value).strip() for value in given]))])
-    position = wikitext.argument_of(name)
-    if not position or len(given) < abs(position):
-        return None
-    return given[position - 1 if position > 0 else position]
+def shown_of(written: str, template: Template, language: str) -> str:
+    """What a template shows whose parts are prepared."""
+    name, arguments = " ".join(written.replace("_", " ").split()), {}
+    shown = shown_by(name.lower(), language)
+    if shown is None and name.partition(":")[0].lower() in FUNCTIONS and not name.startswith(":"):
+        shown = FUNCTIONS[name.partition(":")[0].lower()]
+        arguments["1"] = template.name.strip_code().partition(":")[2] if ":" in name else None
+    if shown is None or None in arguments.values():
+        return ""
+    count = len(arguments)
+    for parameter in template.params:
+        count += not parameter.showkey
+        key = parameter.name.strip_code().strip().lower() if parameter.showkey else str(count)
+        arguments[key] = parameter.value.strip_code()
+    return prose_of(shown, Call(name, arguments, language))
 
 
 # ---- generated wikitext
@@ -89,9 +102,12 @@ def wrapped(inner):
         st.tuples(st.sampled_from(["File:a.jpg|thumb", "Category:B", "de", "fr:X"]), inner).map(
             "[[{0[0]}|{0[1]}]]".format
         ),
-        st.tuples(st.sampled_from(["cite", "lang|fr", "nowrap", "convert|5", "a|b=c", "{{x}}"]), inner).map(
-            "{{{{{0[0]}|{0[1]}}}}}".format
-        ),
+        st.tuples(
+            st.sampled_from(
+                ["cite", "lang|fr", "nowrap", "convert|5", "a|b=c", "{{x}}", "quote|text=", "sic|1=a", "lc:B"]
+            ),
+            inner,
+        ).map("{{{{{0[0]}|{0[1]}}}}}".format),
         inner.map("{{{{{{{}}}}}}}".format),
         inner.map("[http://a.b {}]".format),
         inner.map("''{}''".format),
@@ -118,7 +134,8 @@ MESSY = st.lists(st.one_of(WORDS, LINKS, st.sampled_from(ODD + LINES)), max_size
 @example(source="* [[Foo]] a\n*  {{nowrap| b}}\n; [[Foo]]: c\n[[ [[Foo]] ]] [http://a|[[Foo]] b]")
 @example(source="{{{[http://a.b [[Foo|bar]]}}}")
 def test_text_of_tokens_is_text_of_nodes(source):
-    assert wikitext.sections_of(source, HIDES) == sections_by_nodes(source, HIDES)
+    source = wikitext.resolved(source, "en")
+    assert sections_by_tokens(source, HIDDEN, "en") == sections_by_nodes(source, HIDDEN, "en")
 
 
 # ---- real pages
@@ -148,8 +165,8 @@ def test_text_of_real_pages_is_that_of_nodes(paths, monkeypatch):
     assert len(pages) == len(titles) > 90
     for title, (source, wiki) in zip(titles, pages, strict=True):
         if title not in DEEP:
-            plain, hides = wikipedia.without_notes(source), wikipedia.links_to_hide(wiki)
-            assert wikitext.sections_of(plain, hides) == sections_by_nodes(plain, hides), title
+            given = wikitext.resolved(source, wiki.language), wikipedia.prefixes_to_hide(wiki), wiki.language
+            assert sections_by_tokens(*given) == sections_by_nodes(*given), title
 
 
 def articles(path):
@@ -157,5 +174,5 @@ def articles(path):
 
 
 def test_odd_markup_costs_time_in_proportion_to_its_length():
-    for unit in ("//", "a//b", "{{convert|{{x}}", "[[a", "{{a", "[[Foo]] ", "[[Foo|", "{{convert|{{x}}{{x}}"):
+    for unit in ("//", "a//b", "[[a", "{{a", "[[Foo]] ", "[[Foo|"):
         wikitext.with_plain_links_as_text(unit * 200_000)

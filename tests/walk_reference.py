@@ -1,4 +1,4 @@
-"""`redpajama.dedup.walk` in plain Python, pair by pair: what the compiled walk is tested against."""
+"""`redpajama.dedup.near.walk` in plain Python, pair by pair: what the compiled walk is tested against."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from redpajama.dedup import ngrams
-from redpajama.dedup.minhash import MAX_DOUBT, MinHashParams
+from redpajama.dedup.near import ngrams
+from redpajama.dedup.near.minhash import MAX_DOUBT, MinHashParams
 
 MAX_KEPT = 10_000  # kept documents of a cluster that a later one is compared with, by signature
 MAX_CHECKED = 1_000  # of these, at most so many by their n-grams or sketches, the likeliest first
@@ -102,8 +102,9 @@ def compare(members: Members, row: int, other: int, equal: int, params: MinHashP
 
 
 def _measure(one: Grams, other: Grams, params: MinHashParams) -> Pair:
-    measure = _contain if params.mode == "containment" else _jaccard
-    return measure(one, other, params.threshold)
+    if params.mode == "containment":
+        return _contain(one, other, params.threshold, params.is_directed)
+    return _jaccard(one, other, params.threshold)
 
 
 def _jaccard(one: Grams, other: Grams, threshold: float) -> Pair:
@@ -113,8 +114,8 @@ def _jaccard(one: Grams, other: Grams, threshold: float) -> Pair:
     return _judge(shared, seen, not cut, threshold)
 
 
-def _contain(one: Grams, other: Grams, threshold: float) -> Pair:
-    """n-grams of both by n-grams of the one that has fewer; which that is, both ways are tried, the larger counts.
+def _contain(one: Grams, other: Grams, threshold: float, directed: bool) -> Pair:
+    """n-grams of both by n-grams of `one`; if not directed, of the one that has fewer: the larger way counts.
 
     With sketches: of the n-grams up to the largest hash below which both sketches hold all.
     """
@@ -124,6 +125,7 @@ def _contain(one: Grams, other: Grams, threshold: float) -> Pair:
         held = [hashes[: np.searchsorted(hashes, np.uint64(min(bounds)), "right")] for hashes in held]
     shared, _ = ngrams.overlap(*held, 1 << 62)
     pairs = [_judge(shared, len(hashes), not bounds, threshold) for hashes in held]
+    pairs = pairs[:1] if directed else pairs
     best = max(pairs, key=lambda pair: pair.similarity)
     sure = [pair.similar for pair in pairs]
     return best._replace(similar=True if True in sure else (None if None in sure else False))
@@ -198,7 +200,7 @@ def _keep_one(members: Members, params: MinHashParams, comparable: np.ndarray) -
             if _is_similar(pair, members, row, other, params):
                 outcome.removals.append(_removal(members, row, other, pair, params))
                 break
-            missed = missed or (pair.similar is None and not _has_ngrams(members, row, other))
+            missed = missed or _is_open(pair, members, row, other, params)
         else:
             outcome.unchecked += missed
             kept.add(row)
@@ -225,7 +227,7 @@ def _keep_none(members: Members, params: MinHashParams, comparable: np.ndarray) 
             if _is_twin(members, row, other):
                 is_new = False
                 break
-            missed = missed or (pair.similar is None and not _has_ngrams(members, row, other))
+            missed = missed or _is_open(pair, members, row, other, params)
         if is_new:
             kept.add(row)
             outcome.unchecked += missed and row not in found
@@ -234,10 +236,14 @@ def _keep_none(members: Members, params: MinHashParams, comparable: np.ndarray) 
 
 
 def _is_similar(pair: Pair, members: Members, row: int, other: int, params: MinHashParams) -> bool:
-    """Where all n-grams that a large cluster may hold leave a doubt, the estimate itself decides."""
+    """Where all n-grams that a large cluster may hold leave a doubt, the estimate decides; not for threshold 1."""
     if pair.similar is None and _has_ngrams(members, row, other):
-        return pair.similarity >= params.threshold
+        return params.threshold < 1 and pair.similarity >= params.threshold
     return bool(pair.similar)
+
+
+def _is_open(pair: Pair, members: Members, row: int, other: int, params: MinHashParams) -> bool:
+    return pair.similar is None and (params.threshold == 1 or not _has_ngrams(members, row, other))
 
 
 def _has_ngrams(members: Members, row: int, other: int) -> bool:

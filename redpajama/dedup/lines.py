@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.columns import buffers
+from redpajama.arrow import buffers
 from redpajama.kernels import END_OF_CODES, OFFSET, PRIME, characters_of, compiled, decode, matches, mix
 
 FEED = 0x0A

@@ -6,88 +6,72 @@ what is left, so `min_chars` holds for the final text.
 
 Rules: `lines.py`. After CCNet every copy goes, the first too; after C4 one stays. Blank lines always go: they repeat.
 
+Lines are counted before whole copies are known. So of a page that stands twice, in two crawls of a source say, CCNet's
+rule leaves nothing in either place: all its lines repeat, and both are dropped as `no-paragraph-left`. `keep = "first"`
+leaves one of each line.
+
 Which copy stays is the hash of its document's id, not the order of files: another sharding keeps the same one.
 Memory: a reducer holds about PARTITION_ROWS rows of 25 bytes, three times.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from redpajama.artifacts import Outputs, Part, PartRecord
-from redpajama.columns import read_batches, read_table, write_table
-from redpajama.hashing import draw
-from redpajama.manifest import Source
-from redpajama.stages import Build, Regroup, Result, fingerprint, partitioned, versions
+from redpajama.corpus.stages import EXTRACTED
+from redpajama.engine import homes
+from redpajama.engine.homes import Home
+from redpajama.engine.parts import Outputs, PartRecord
+from redpajama.engine.shapes import Counts, Dealt, Range, Regrouped, by_name
+from redpajama.engine.splits import pieces
+from redpajama.engine.stages import Build
+from redpajama.engine.tables import read_batches
+from redpajama.hashing import draws
+from redpajama.manifest import Source, given
 
-VERSION = 1
 PARTITION_ROWS = 4_000_000  # of lines in a reducer
 LINE_BYTES = 40  # a guess at the mean line, for the number of partitions alone
-LIBRARIES = ("numpy", "pyarrow")
 
 ROWS = pa.schema(
     [
         pa.field("line", pa.uint64()),
         pa.field("document", pa.uint64()),  # the draw of its id
-        pa.field("part", pa.uint64()),  # the key of its extracted part
+        pa.field("part", pa.uint64()),  # the content of its extracted part
         pa.field("again", pa.bool_()),  # it stands there more than once
     ]
 )
 REPEATS = pa.schema([ROWS.field("part"), ROWS.field("line"), pa.field("keeper", pa.uint64())])  # 0: no copy stays
 
 
+HOME = Home(".repeats", REPEATS, ("line",), EXTRACTED)
+
 # ---- repeats
 
 
-def plan_lines(build: Build) -> list[Part]:
-    """One part for each extracted part of a source that asks for it."""
-    parts = []
-    for source, first, count in _shares(build):
-        stamp = fingerprint(stage=["paragraphs-split", VERSION], rule=source.paragraphs.rule, libraries=_libraries())
-        for texts in build.parts("extracted", source.name):
-            spec = {"texts": texts.stem, "first": first, "partitions": count}
-            reads = [texts.sha256, first, count]
-            parts.append(Part("paragraphs-split", source.name, stamp, reads, spec, texts.counts["text_bytes"]))
-    return parts
+def depends(build: Build, name: str) -> Counts | None:
+    """The rule of a source; none for one that asks for no comparison."""
+    wish = build.manifest.source_named(name).paragraphs
+    return None if wish is None else {"rule": wish.model_dump(mode="json")}
 
 
-def _libraries() -> dict[str, str]:
-    return versions(*LIBRARIES)
+def partitions(build: Build, name: str, parts: list[PartRecord]) -> int:
+    """A power of two that keeps a reducer's lines bounded."""
+    lines = sum(part.counts["text_bytes"] for part in parts) // LINE_BYTES
+    return pieces(lines, PARTITION_ROWS, len(parts))
 
 
-def _shares(build: Build) -> Iterator[tuple[Source, int, int]]:
-    """(source, its first partition, its partitions: a power of two): no source meets another."""
-    first = 0
-    for source in build.manifest.source:
-        if source.paragraphs is not None:
-            lines = sum(part.counts["text_bytes"] for part in build.parts("extracted", source.name)) // LINE_BYTES
-            count = 1 << max(0, (lines - 1) // PARTITION_ROWS).bit_length()
-            yield source, first, count
-            first += count
-
-
-def split_lines(build: Build, part: Part) -> Iterator[tuple[int, pa.Table]]:
+def split_lines(build: Build, texts: PartRecord, count: int) -> Dealt:
     """The texts of one part -> its lines, each once a row group and document, dealt out by hash."""
-    texts = next(record for record in build.parts("extracted", part.name) if record.stem == part.spec["texts"])
-    rule, count = build.manifest.source_named(part.name).paragraphs.rule, part.spec["partitions"]
+    rule = given(build.manifest.source_named(texts.name).paragraphs).rule
     for batch in read_batches(build.store, texts.file(".parquet"), ["doc_id", "text"]):
-        table = lines_of(batch, rule, part_number(texts))
-        numbers = (table.column("line").to_numpy() >> np.uint64(32)).astype(np.int64) * count >> 32
-        for number, rows in partitioned(table, numbers, count):
-            yield part.spec["first"] + number, rows
-
-
-def part_number(record: PartRecord) -> int:
-    """64 bits that tell an extracted part from the others: its key."""
-    return int(record.stem.rpartition("-")[2], 16)
+        table = lines_of(batch, rule, int(texts.content, 16))
+        yield (table.column("line").to_numpy() >> np.uint64(32)).astype(np.int64) * count >> 32, table
 
 
 def lines_of(batch: pa.RecordBatch, rule: str, number: int) -> pa.Table:
     """ROWS of documents (doc_id, text): each line once, with the first of its documents; blank ones are left out."""
-    from redpajama.dedup.lines import hash_lines  # Numba is loaded where it is needed
+    from redpajama.dedup.lines import hash_lines
 
     found = hash_lines(batch.column("text"), rule)
     real = np.flatnonzero(found.hash)
@@ -102,30 +86,16 @@ def lines_of(batch: pa.RecordBatch, rule: str, number: int) -> pa.Table:
 
 def document_keys(ids: pa.Array) -> np.ndarray:
     """uint64[n]: by these the document is chosen whose copy stays."""
-    return np.array([draw(0, doc_id) for doc_id in ids.to_pylist()], np.uint64)
+    return draws(0, [], ids)
 
 
-def plan_repeats(build: Build) -> list[Part]:
-    """One part for each partition of a source's lines."""
-    parts = []
-    for source, first, count in _shares(build):
-        stamp = fingerprint(
-            stage=["paragraphs", VERSION], rule=source.paragraphs.model_dump(mode="json"), libraries=_libraries()
-        )
-        upstream = [part.sha256 for part in build.parts("extracted", source.name)]
-        for number in range(count):
-            spec = {"partition": first + number, "inputs": upstream}
-            parts.append(Part("paragraphs", source.name, stamp, [upstream, count, number], spec))
-    return parts
-
-
-def find_repeats(build: Build, part: Part, rows: pa.Table, outputs: Outputs) -> Result:
-    """All rows of some lines -> REPEATS, sorted by part and line."""
-    keep = build.manifest.source_named(part.name).paragraphs.copies_kept
+def find_repeats(build: Build, range: Range, rows: pa.Table, outputs: Outputs) -> Counts:
+    """All rows of some lines -> REPEATS by the part that holds them."""
+    keep = given(build.manifest.source_named(range.name).paragraphs).copies_kept
     repeats = repeats_of(rows, keep)
-    write_table(outputs.file(".parquet"), repeats)
+    homes.write(outputs, HOME, homes.numbers_of_integers(repeats.column("part")), repeats)
     counts = {"lines": len(np.unique(rows.column("line").to_numpy())), "repeats": repeats.num_rows}
-    return part.spec["inputs"], {"read": rows.num_rows, "kept": rows.num_rows, **counts}
+    return {"read": rows.num_rows, "kept": rows.num_rows, **counts}
 
 
 def repeats_of(rows: pa.Table, keep: str) -> pa.Table:
@@ -169,15 +139,17 @@ class Repeats:
         from redpajama.dedup.lines import hash_lines
 
         found = hash_lines(batch.column("text"), self.rule)
-        stays = (found.hash != 0) & ~self._goes(found, document_keys(batch.column("doc_id")))
+        stays = (found.hash != 0) & ~self._goes(found, batch.column("doc_id"))
         return np.split(stays, _starts(found.text))[1:]
 
-    def _goes(self, found: Any, documents: np.ndarray) -> np.ndarray:
+    def _goes(self, found: Any, ids: pa.Array) -> np.ndarray:
         if not len(self.lines):
             return np.zeros(len(found.hash), bool)
         place = np.minimum(np.searchsorted(self.lines, found.hash), len(self.lines) - 1)
         repeated = self.lines[place] == found.hash
-        own = self.keepers[place] == documents[found.text]  # its copy stays: the first of them
+        if not self.keepers.any():
+            return repeated
+        own = self.keepers[place] == document_keys(ids)[found.text]  # its copy stays: the first of them
         order = np.lexsort((found.hash, found.text))  # stable: of equal lines of a text the first comes first
         is_first = np.zeros(len(found.hash), bool)
         is_first[order[_starts(found.hash[order], found.text[order])]] = True
@@ -186,9 +158,25 @@ class Repeats:
 
 def repeats_in(build: Build, source: Source, texts: PartRecord) -> Repeats:
     """What the stage found for one extracted part."""
-    only = pc.equal(pc.field("part"), pa.scalar(part_number(texts), pa.uint64()))
-    parts = [read_table(build.store, r.file(".parquet"), None, only) for r in build.parts("paragraphs", source.name)]
-    return Repeats(pa.concat_tables(parts).cast(REPEATS), source.paragraphs.rule)
+    return Repeats(homes.read(build, STAGE.name, texts, HOME), given(source.paragraphs).rule)
 
 
-PARAGRAPHS = Regroup("paragraphs", ROWS, plan_lines, split_lines, plan_repeats, find_repeats)
+def identity(build: Build, texts: PartRecord) -> str:
+    """What identifies that."""
+    return homes.digest(build, STAGE.name, texts, HOME)
+
+
+STAGE = Regrouped(
+    name="paragraphs",
+    version=2,
+    libraries=("numpy", "pyarrow"),
+    after=(EXTRACTED,),
+    each=EXTRACTED,
+    shares=by_name,
+    schema=ROWS,
+    depends=depends,
+    partitions=partitions,
+    split=split_lines,
+    reduce=find_repeats,
+    homes=(HOME,),
+)

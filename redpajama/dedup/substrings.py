@@ -4,43 +4,39 @@ Lee et al., "Deduplicating Training Data Makes Language Models Better" (ACL 2022
 tokens that occurs elsewhere; here the unit is the byte of UTF-8 text (50 tokens of English are about 200), and the
 first occurrence stays. Documents stand in the order of their ids, so the result depends on no file or worker.
 
-A byte goes iff it lies in a window of `min_bytes` bytes that begins, whole, at an earlier place of the source, and not
-in the window that stays; spans are then narrowed to whole characters. So what goes is always to be read elsewhere.
+They are taken one after the other. A byte goes iff it lies in a window of `min_bytes` bytes that *stands* before:
+whole, none of its bytes cut, in a document that stays or earlier in its own. What a document loses is known before its
+windows count for those after it, and a document that goes whole has none: what goes is always to be read elsewhere.
+Spans are then narrowed to clean breaks, `breaks.py`.
 
 A stage rewrites no documents: the spans are an artifact, which the readers of text apply (`cut`). A document of which
-fewer than `min_chars` characters stay is removed by a verdict instead, and its spans serve as the evidence.
+fewer than `min_chars` characters stay is removed by a verdict instead, and its spans serve as the evidence: each names
+a document that stays, but for those that repeat the document itself.
 
 Memory: 10 bytes for each byte of the source's living text, which MAX_BYTES bounds (`memory`).
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord
-from redpajama.columns import read_table, write_table
-from redpajama.hashing import canonical_json
+from redpajama.corpus import reader, spans, verdicts
+from redpajama.corpus.evidence import evidence_of
+from redpajama.corpus.spans import SPANS
+from redpajama.corpus.stages import DOCUMENTS
+from redpajama.corpus.verdicts import VERDICT_SCHEMA
+from redpajama.engine import homes
+from redpajama.engine.parts import Outputs, Part, Result
+from redpajama.engine.shapes import Counts, Piece, Single
+from redpajama.engine.stages import REMOVED, Build
+from redpajama.errors import BuildFailed
+from redpajama.manifest import given
 from redpajama.records import Reason
-from redpajama.stages import Build, Result, Step, fingerprint, versions
-from redpajama.verdicts import VERDICT_SCHEMA, living, verdict_stages, write_verdicts
 
-VERSION = 1
 MAX_BYTES = (1 << 31) - 1  # of living text and one END a document: 20 GiB of memory
-END = 0xFF  # stands after each document; no byte of UTF-8
-LIBRARIES = ("numpy", "pyarrow", "pydivsufsort")
-
-SPANS = pa.schema(
-    [
-        pa.field("part", pa.string()),
-        pa.field("doc_id", pa.string()),
-        pa.field("start", pa.int64()),  # bytes of the document's UTF-8 text
-        pa.field("end", pa.int64()),
-        pa.field("survivor", pa.string()),  # the document that holds the first occurrence of the span's first window
-        pa.field("offset", pa.int64()),  # its byte there
-    ]
-)
 
 
 def memory(text_bytes: int) -> int:
@@ -51,21 +47,18 @@ def memory(text_bytes: int) -> int:
 # ---- the stage
 
 
-def plan(build: Build) -> list[Part]:
+def pieces(build: Build) -> Iterator[Piece]:
     """One part for each source that asks for it."""
-    parts = []
     for source in build.manifest.source:
-        if source.substrings:
-            asked = source.substrings.model_dump(mode="json")
-            stamp = fingerprint(stage=["substrings", VERSION], params=asked, libraries=versions(*LIBRARIES))
-            reads = build.ids("documents", *verdict_stages(build))
-            size = (
-                build.stage("documents")[source.name].counts["text_bytes"]
-                if build.parts("documents", source.name)
-                else 0
-            )
-            parts.append(Part("substrings", source.name, stamp, reads, {"inputs": reads}, size))
-    return parts
+        if source.substrings and source.name in build.names(DOCUMENTS):
+            parts = build.parts(DOCUMENTS, source.name)
+            reads = sorted([part.content, *verdicts.identity(build, part)] for part in parts)
+            yield Piece(source.name, reads, {}, sum(part.counts["text_bytes"] for part in parts))
+
+
+def depends(build: Build, name: str) -> Counts:
+    """The lengths."""
+    return {"params": given(build.manifest.source_named(name).substrings).model_dump(mode="json")}
 
 
 def find(build: Build, part: Part, outputs: Outputs) -> Result:
@@ -74,12 +67,12 @@ def find(build: Build, part: Part, outputs: Outputs) -> Result:
     Raises:
         BuildFailed: the source has more text than fits.
     """
-    from redpajama.dedup import spans as suffixes  # Numba is loaded where it is needed
+    from redpajama.dedup import suffixes  # Numba is loaded where it is needed
 
-    asked = build.manifest.source_named(part.name).substrings
+    asked = given(build.manifest.source_named(part.name).substrings)
     documents = _documents(build, part.name)
     data, bounds = _joined(documents, part.name)
-    starts, ends, places = suffixes.find_spans(data, asked.min_bytes)
+    starts, ends, places, chars = suffixes.find_spans(data, bounds, asked.min_bytes, asked.min_chars)
     owners, holders = (np.searchsorted(bounds, each, "right") - 1 for each in (starts, places))
     columns = [
         documents.column("part").take(pa.array(owners)),
@@ -89,13 +82,16 @@ def find(build: Build, part: Part, outputs: Outputs) -> Result:
         documents.column("doc_id").take(pa.array(holders)),
         pa.array(places - bounds[holders]),
     ]
-    spans = pa.table(columns, schema=SPANS)
-    short = _too_short(data, bounds, owners, starts, ends, asked.min_chars)
-    write_table(outputs.file(".spans"), spans.sort_by([(name, "ascending") for name in ("part", "doc_id", "start")]))
-    write_verdicts(outputs.file(".parquet"), _verdicts(documents, spans, owners, short, asked.min_chars))
-    dropped = {Reason.REPEATED_TEXT: len(short)} if short else {}
+    found = pa.table(columns, schema=SPANS)
+    homes.write(outputs, spans.HOME, homes.numbers_of(found.column("part")), found)
+    short = np.flatnonzero((chars >= 0) & (chars < asked.min_chars))
+    lost = documents.select(["part", "doc_id"]).take(pa.array(short))
+    verdicts.write(
+        outputs, _verdicts(lost, chars[short], asked.min_chars, found.filter(pa.array(np.isin(owners, short))))
+    )
+    dropped = {Reason.REPEATED_TEXT: len(short)} if len(short) else {}
     counts = {"read": documents.num_rows, "kept": documents.num_rows - len(short), "dropped": dropped}
-    return part.spec["inputs"], {**counts, "spans": len(starts), "span_bytes": int((ends - starts).sum())}
+    return [], {**counts, "spans": len(starts), "span_bytes": int((ends - starts).sum())}
 
 
 def _documents(build: Build, source: str) -> pa.Table:
@@ -109,8 +105,8 @@ def _documents(build: Build, source: str) -> pa.Table:
             }
         )
     ]
-    for record in build.parts("documents", source):
-        for batch in living(build, verdict_stages(build), record, ["doc_id", "text"]):
+    for record in build.parts(DOCUMENTS, source):
+        for batch in reader.read(build, record, ["doc_id", "text"]):
             part = pa.array([record.id] * batch.num_rows, pa.string())
             tables.append(pa.table([part, batch.column("doc_id"), batch.column("text")], schema=tables[0].schema))
     return pa.concat_tables(tables).sort_by([("doc_id", "ascending"), ("part", "ascending")])
@@ -118,6 +114,8 @@ def _documents(build: Build, source: str) -> pa.Table:
 
 def _joined(documents: pa.Table, source: str) -> tuple[np.ndarray, np.ndarray]:
     """All texts, each followed by END, as uint8; and where each begins, and the last one ends, int64[n + 1]."""
+    from redpajama.dedup.suffixes import END
+
     sizes = pc.binary_length(documents.column("text").cast(pa.large_binary())).to_numpy()
     bounds = np.append(0, np.cumsum(sizes + 1))
     if bounds[-1] > MAX_BYTES:
@@ -131,79 +129,34 @@ def _joined(documents: pa.Table, source: str) -> tuple[np.ndarray, np.ndarray]:
     return data, bounds
 
 
-def _too_short(
-    data: np.ndarray, bounds: np.ndarray, owners: np.ndarray, starts: np.ndarray, ends: np.ndarray, min_chars: int
-) -> dict[int, int]:
-    """{document: characters that stay} where these are too few; only of documents that lose something."""
-    found = {}
-    for owner in np.unique(owners).tolist():
-        text = data[bounds[owner] : bounds[owner + 1] - 1].tobytes()
-        own = owners == owner if len(owners) < 1000 else slice(*np.searchsorted(owners, [owner, owner + 1]))
-        places = np.stack([starts[own], ends[own]], axis=1) - bounds[owner]
-        chars = len(without(text, places.tolist()).decode().strip())
-        if chars < min_chars:
-            found[owner] = chars
-    return found
-
-
-def _verdicts(
-    documents: pa.Table, spans: pa.Table, owners: np.ndarray, short: dict[int, int], min_chars: int
-) -> pa.Table:
-    rows = list(short)
-    firsts = np.searchsorted(owners, rows)
-    survivors = spans.column("survivor").take(pa.array(firsts)).to_pylist()
-    counts = [int(count) for count in np.searchsorted(owners, rows, "right") - firsts]
-    evidence = [
-        canonical_json({"survivor": survivor, "spans": count}).decode()
-        for survivor, count in zip(survivors, counts, strict=True)
-    ]
-    lost = documents.select(["part", "doc_id"]).take(pa.array(rows, pa.int64()))
+def _verdicts(lost: pa.Table, chars: np.ndarray, min_chars: int, spans: pa.Table) -> pa.Table:
+    """Verdicts on documents (part, doc_id) that go whole, with the number of their spans and the first other document
+    that holds one."""
+    ids = lost.column("doc_id")
+    counts = pc.value_counts(spans.column("doc_id").combine_chunks())
+    numbers = counts.field("counts").take(pc.index_in(ids, value_set=counts.field("values")))
+    others = spans.filter(pc.not_equal(spans.column("doc_id"), spans.column("survivor")))
+    firsts = pc.index_in(ids, value_set=others.column("doc_id"))
+    survivors = others.column("survivor").take(firsts)
+    named = evidence_of({"survivor": pc.fill_null(survivors, ""), "spans": numbers})
     columns = [
         *lost.columns,
-        pa.array([Reason.REPEATED_TEXT.value] * len(rows), pa.string()),
-        pa.array([float(chars) for chars in short.values()], pa.float64()),
-        pa.array([float(min_chars)] * len(rows), pa.float64()),
-        pa.array(evidence, pa.string()),
+        pa.repeat(Reason.REPEATED_TEXT.value, lost.num_rows),
+        pa.array(chars, pa.float64()),
+        pa.repeat(pa.scalar(float(min_chars)), lost.num_rows),
+        pc.if_else(pc.is_valid(survivors), named, evidence_of({"spans": numbers})),
     ]
     return pa.table(columns, schema=VERDICT_SCHEMA)
 
 
-# ---- the readers
-
-
-def without(text: bytes, spans: list[list[int]]) -> bytes:
-    """A text without its spans: sorted, disjoint [start, end) in bytes."""
-    places = [0, *(place for span in spans for place in span), len(text)]
-    return b"".join(text[start:end] for start, end in zip(places[::2], places[1::2], strict=True))
-
-
-def ids(build: Build, source: str) -> list[str]:
-    """What identifies the spans of a source; nothing where it asks for none."""
-    key = build.records.get("substrings", {}).get(source)
-    return [key] if key else []
-
-
-def spans_of(build: Build, part: PartRecord) -> dict[str, list[list[int]]]:
-    """{id: spans} of the documents of one part that lose some."""
-    source = part.id.rpartition("/")[0].rpartition("-")[0]
-    found: dict[str, list[list[int]]] = {}
-    for record in build.parts("substrings", source) if ids(build, source) else []:
-        table = read_table(build.store, record.file(".spans"), ["doc_id", "start", "end"], [("part", "=", part.id)])
-        for doc_id, start, end in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            found.setdefault(doc_id, []).append([start, end])
-    return found
-
-
-def cut(batch: pa.RecordBatch, spans: dict[str, list[list[int]]]) -> pa.RecordBatch:
-    """Documents (columns `doc_id` and `text` among others) without their spans."""
-    ids = batch.column("doc_id").to_pylist() if spans else []
-    if not any(doc_id in spans for doc_id in ids):
-        return batch
-    texts = batch.column("text").to_pylist()
-    for row, doc_id in enumerate(ids):
-        if doc_id in spans:
-            texts[row] = without(texts[row].encode(), spans[doc_id]).decode()
-    return batch.set_column(batch.schema.get_field_index("text"), "text", pa.array(texts, pa.large_string()))
-
-
-STAGE = Step("substrings", plan, find)
+STAGE = Single(
+    name=spans.STAGE,
+    version=3,
+    libraries=("numpy", "pyarrow", "pydivsufsort"),
+    after=(DOCUMENTS, REMOVED),
+    depends=depends,
+    pieces=pieces,
+    work=find,
+    removes=True,
+    homes=(verdicts.HOME, spans.HOME),
+)

@@ -1,12 +1,14 @@
 """One file per source: raw files in the source's own format -> documents."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Any
 
 from pydantic import BaseModel
 
-from redpajama.io import RawFile
+from redpajama.manifest import Kind
+from redpajama.raw.io import RawFile
 from redpajama.records import Document, Tally
 
 SOURCES = {
@@ -19,30 +21,56 @@ SOURCES = {
     "stackexchange": "redpajama.pipelines.stackexchange",
     "pile": "redpajama.pipelines.pile",
     "the_stack": "redpajama.pipelines.the_stack",
+    "rows": "redpajama.pipelines.rows",
+    "files": "redpajama.pipelines.files",
+}
+EXAMPLES = {  # of what stands in a `[[source]]` below its name and pipeline
+    "common_crawl": 'dump = [{ id = "CC-MAIN-2023-06", shards = "0-9" }]\nquality.min_chars = 300',
+    "c4": 'inputs = ["hf://datasets/allenai/c4@main/en/c4-train.0000*.json.gz"]',
+    "github": 'inputs = ["repositories/*.tar.gz", "rows-*.json.gz"]\nquality.preset = "redpajama-github"',
+    "books": 'inputs = ["gutenberg/*.txt"]',
+    "arxiv": 'inputs = ["s3://arxiv/src/arXiv_src_2301_*.tar"]\nrequester_pays = true',
+    "wikipedia": 'inputs = ["https://dumps.wikimedia.org/simplewiki/latest/simplewiki-latest-pages-articles.xml.bz2"]',
+    "stackexchange": 'inputs = ["https://archive.org/download/stackexchange/ai.stackexchange.com.7z"]',
+    "pile": 'inputs = ["pile/train/*.jsonl.zst"]\noptions.slices = ["FreeLaw", "PubMed Central"]',
+    "the_stack": 'inputs = ["hf://datasets/bigcode/the-stack-dedup@v1.2/data/python/*.parquet"]',
+    "rows": 'inputs = ["reports/*.jsonl.gz"]\n'
+    'options.fields = { text = ["title", "body"], id = "id", url = "link", meta = ["date"] }',
+    "files": 'inputs = ["notes/", "archive/*.zip"]\noptions.suffixes = [".md", ".txt"]',
 }
 
 
-class Pipeline(Protocol):
-    """What a source's module offers.
+def example(name: str) -> str:
+    """A `[[source]]` of the pipeline, as it may stand in a manifest."""
+    return f'[[source]]\nname = "{name}"\npipeline = "{name}"\n{EXAMPLES[name]}\n'
 
-    It may also have `check_inputs(urls) -> str | None`, which says why inputs are refused, and
-    `quality_rules(options) -> dict[str, float]`, rules of `[source.quality]` that options bring along.
+
+@dataclass(frozen=True)
+class Pipeline:
+    """All that the rest of the project knows of a source's format; its module ends with `PIPELINE = Pipeline(...)`.
+
+    `read` turns the files of one part into documents; everything else goes into the tally. A hook that a source does
+    not need is None. The first argument of `quality_rules` and `resolve`, and the second of `read`, is an `options`.
     """
 
-    VERSION: int  # raised by hand when the documents' bytes change, with a line in CHANGELOG
-    UNIT: str  # the raw unit that the balance counts
-    LIBRARIES: tuple[str, ...]  # distributions whose version can change the bytes
-    SIDE_FILES: tuple[str, ...]  # options that name a file which every part needs: its hash enters the fingerprint
-    Options: type[BaseModel]  # `[source.options]`
-    # A module whose `read` honours the range of a RawFile has also
-    #     cuts(file: RawFile, part_bytes: int) -> list[int]: raw offsets, ascending, at which the file may be cut
-    # and one whose options may depend on all files of the source
-    #     resolve(options: Options, files: Sequence[RawFile]) -> dict: those options as they are then
-
-    def read(self, files: Sequence[RawFile], options: BaseModel, source: str, tally: Tally) -> Iterator[Document]:
-        """The files of one part -> its documents; everything else goes into `tally`."""
+    name: str  # as in SOURCES and in the manifest
+    version: int  # raised by hand when the documents' bytes change, with a line in CHANGELOG
+    unit: str  # the raw unit that the balance counts
+    options: type[BaseModel]  # `[source.options]`
+    read: Callable[[Sequence[RawFile], Any, str, Tally], Iterator[Document]]  # (files of a part, …, source's name, …)
+    libraries: tuple[str, ...]  # distributions whose version can change the bytes
+    side_files: tuple[str, ...] = ()  # options that name a file which every part needs: its hash is fingerprinted
+    # raw offsets, ascending, at which a file may be cut into parts of some bytes: `read` then honours ranges
+    cuts: Callable[[RawFile, int], list[int]] | None = None
+    check_inputs: Callable[[Sequence[str]], str | None] | None = None  # why URLs are refused, or None
+    quality_rules: Callable[[Any], dict[str, float]] | None = None  # that options bring to `[source.quality]`
+    # options that all inputs, as the manifest names them, and all files must tell
+    resolve: Callable[[Any, Sequence[str], Sequence[RawFile]], dict[str, Any]] | None = None
+    is_gathered: bool = False  # a part is many small files, from whatever folder
+    kind: Kind = "prose"  # of its texts; a manifest may say another
+    max_removed_fraction: float = 0.5  # of its documents, by near-dedup; a manifest may say another
 
 
 def pipeline(name: str) -> Pipeline:
-    """The module of the source kind `name`, imported when it is first asked for."""
-    return import_module(SOURCES[name])  # type: ignore[return-value]
+    """The pipeline of the source kind `name`; its module is imported when it is first asked for."""
+    return import_module(SOURCES[name]).PIPELINE

@@ -5,17 +5,21 @@ Input
     (`requester_pays = true` in the manifest), single e-prints `<id>.gz` (gzip of one TeX file or of a
     tar project), or a directory input with one unpacked paper.
 Flow
-    e-print -> its files -> the main TeX file with its inputs -> comments out, macros without arguments expanded,
-    front and back matter cut (redpajama/latex.py). The unit is a file inside an e-print; a PDF, and an e-print that
-    cannot be opened, are one unit.
+    e-print -> its files -> characters, as `inputenc` declares them (extract/latex_encodings.py) -> the main TeX file
+    with its inputs (latex_files.py), comments out (latex_pieces.py) -> macros without arguments expanded, what macros
+    throw away gone (latex_macros.py) -> front and back matter cut (latex.py). The unit is a file inside an e-print; a
+    PDF, and an e-print that cannot be opened, are one unit. A file that is input where the text is cut, after the
+    appendix say, is `not-included` with `cut` in its evidence.
 Output
     One document a paper; meta: `timestamp` (UTC, "" when unknown), `yymm`, `arxiv_id`, `language` ("" until language
-    identification), `url`, `source`, `encoding`.
+    identification), `url`, `source`, `encoding` (utf-8, or those of its files that are not, joined by commas).
 Differs from RedPajama-1T
-    Files that are not UTF-8 are read as Latin-1, not dropped with their whole paper. Files are joined where the main
-    one inputs them, not in the order of the tar; what it never inputs (drafts, replies to referees) is left out. The
-    abstract is kept, and an introduction that has no heading. A paper without any heading keeps its body, not blank
-    lines. The character before an inline comment is kept, `\\url{…%20…}` is no comment. Macros may span lines.
+    Files that are not UTF-8 are read in the encoding that they declare, else as Windows-1252, not dropped with their
+    whole paper. Files are joined where the main one inputs them, not in the order of the tar; what it never inputs
+    (drafts, replies to referees, supplements) is left out. Abstracts are kept, and text before the first heading; of a
+    paper without a marked front all but `\\title`, `\\author` and their like. The character before an inline comment is
+    kept; `%` in a URL, inline code or a verbatim environment is no comment. Macros may span lines and stand in the
+    paper's own styles; what one throws away, `\\newcommand{\\todo}[1]{}` say, goes with it; one that only draws stays.
     Timestamps are UTC, not the builder's time zone. Withdrawn papers (`%auto-ignore`) are dropped by name.
 """
 
@@ -28,25 +32,24 @@ from typing import NamedTuple
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from redpajama import decompress, latex
-from redpajama.archives import (
-    GZIP,
-    Member,
-    Unreadable,
-    by_tree,
-    expand,
-    is_tar,
-    peek,
-    read_loose,
-    read_tar,
+from redpajama.extract import latex
+from redpajama.extract.latex_encodings import Decoded, decode, decode_paper
+from redpajama.extract.latex_files import (
+    Project,
+    choose_main,
+    is_tex_name,
+    looks_like_tex,
+    merge_inputs,
+    merge_styles,
 )
-from redpajama.io import RawFile
+from redpajama.extract.latex_pieces import find_syntax
+from redpajama.pipelines import Pipeline
+from redpajama.raw import decompress
+from redpajama.raw.io import RawFile
+from redpajama.raw.tar import Member, is_tar, read_tar
+from redpajama.raw.trees import by_tree, read_loose
+from redpajama.raw.whole import GZIP, Unreadable, expand, peek
 from redpajama.records import Document, Reason, Tally
-
-VERSION = 2
-UNIT = "file"
-LIBRARIES = ("orjson",)
-SIDE_FILES = ()
 
 MAX_EPRINT_BYTES = 256 << 20  # as downloaded; arXiv itself accepts 50 MB
 MAX_EXPANDED_BYTES = 500 << 20  # of one e-print, all its files together
@@ -63,10 +66,11 @@ _OLD_ID = re.compile(
     r"(?P<archive>[a-z]+(?:-[a-z]+)?)(?:\.[A-Z]{2})?[/_]?(?P<number>(?P<yymm>\d{4})\d{3})(?P<version>v\d+)?"
 )
 _NEVER_INPUT = re.compile(  # figures, data, styles
-    r"\.(?:png|jpe?g|gif|tiff?|bmp|svg|pdf|e?ps[if]?|zip|gz|bz2|tar|mp4|avi|mov|wav|ttf|otf|pfb|bst|bib|cls|csv|xml|html?"
+    r"\.(?:png|jpe?g|gif|tiff?|bmp|svg|pdf|e?ps[if]?|zip|gz|bz2|tar|mp4|avi|mov|wav|ttf|otf|pfb|bst|bib|csv|xml|html?"
     r"|ipynb|py|r|nb|log|aux|out)$",
     re.IGNORECASE,
 )
+_DEFINING = (".tex", ".ltx", ".sty", ".cls")  # files that may define verbatim environments
 
 
 class Options(BaseModel):
@@ -202,7 +206,7 @@ def name_lone_file(content: bytes) -> Member:
     if content.startswith(PDF):
         return Member("main.pdf")
     text = content.decode("latin-1")
-    is_tex = b"\0" not in content and (text.lstrip().startswith(WITHDRAWN) or latex.looks_like_tex(text))
+    is_tex = b"\0" not in content and (text.lstrip().startswith(WITHDRAWN) or looks_like_tex(text))
     return Member("main.tex" if is_tex else "main", content)
 
 
@@ -215,10 +219,7 @@ def build_paper(
 ) -> Iterator[Document]:
     """The files of a paper -> its document; each file gets its outcome. `urls` of the files, where they have any."""
     doc_id = f"{source}/{paper.key}"
-    texts, encodings = decode_all(members)
-    toplevel = frozenset().union(*(toplevel_names(member) for member in members))
-    main = latex.choose_main(texts, toplevel)
-    merged, used = latex.merge_inputs(main, texts) if main else ("", [])
+    merged = merge_paper(members)
     last = {member.name: index for index, member in enumerate(members)}
     for index, member in enumerate(members):
         tally.unit()
@@ -226,23 +227,51 @@ def build_paper(
         name = member.name if last[member.name] == index else ""  # an earlier member of the same name is replaced
         if member.problem:
             tally.quarantine(f"{doc_id}/{member.name}", member.problem, member.data, member=member.name)
-        elif name and name != main and name in used:
+        elif name and name == merged.main:
+            yield from build_document(merged, member, paper, source, tally)
+        elif name and name in merged.parts:
             tally.merge()
-        elif name and name == main:
-            encoding = "latin-1" if "latin-1" in {encodings[part] for part in used} else "utf-8"
-            yield from build_document(merged, member, paper, encoding, source, tally)
+        elif name and name in merged.cut:
+            tally.drop(f"{doc_id}/{member.name}", Reason.NOT_INCLUDED, member=member.name, cut=True)
         else:
-            tally.drop(f"{doc_id}/{member.name}", why_left_out(member, bool(main)), member=member.name)
+            reason = why_left_out(member, bool(merged.main))
+            tally.drop(f"{doc_id}/{member.name}", reason, member=member.name)
 
 
-def build_document(
-    merged: str, main: Member, paper: Paper, encoding: str, source: str, tally: Tally
-) -> Iterator[Document]:
-    """The merged text of a paper -> its document, unless it is withdrawn or empty."""
-    doc_id, text = f"{source}/{paper.key}", latex.clean(merged)
+class Merged(NamedTuple):
+    """A paper made of its files."""
+
+    main: str = ""  # its main file; "": it has none
+    text: str = ""
+    encoding: str = "utf-8"  # those of its files that are not UTF-8, joined by commas
+    parts: frozenset[str] = frozenset()  # files that gave text or macros
+    cut: frozenset[str] = frozenset()  # files that are input where the text is cut
+
+
+def merge_paper(members: Sequence[Member]) -> Merged:
+    """The files of a paper -> its text, and what became of each."""
+    decoded = decode_all(members)
+    texts = {name: file.text for name, file in decoded.items()}
+    project = Project(texts, find_syntax(text for name, text in texts.items() if name.endswith(_DEFINING)))
+    main = choose_main(project, frozenset().union(*(toplevel_names(member) for member in members)))
+    if main is None:
+        return Merged()
+    if any(file.encodings != {"utf-8"} for file in decoded.values()):
+        decoded |= decode_paper(main, {member.name: member.data for member in members if member.name in decoded})
+        project = Project({name: decoded[name].text for name in texts}, project.syntax)
+    merged, used = merge_inputs(main, project)
+    cleaned = latex.clean(merged, merge_styles(merged.masked, main, project), project.syntax)
+    others = frozenset().union(*(decoded[name].encodings for name in used)) - {"utf-8"}
+    parts = frozenset(used[number] for number in cleaned.files)
+    return Merged(main, cleaned.text, ", ".join(sorted(others)) or "utf-8", parts, frozenset(used[1:]) - parts)
+
+
+def build_document(merged: Merged, main: Member, paper: Paper, source: str, tally: Tally) -> Iterator[Document]:
+    """A merged paper -> its document, unless it is withdrawn or empty."""
+    doc_id = f"{source}/{paper.key}"
     if main.data.lstrip().startswith(WITHDRAWN.encode()):
         tally.drop(doc_id, Reason.WITHDRAWN, member=main.name)
-    elif not text:
+    elif not merged.text:
         tally.drop(doc_id, Reason.EMPTY_TEXT, member=main.name)
     else:
         meta = {
@@ -252,34 +281,25 @@ def build_document(
             "language": "",
             "url": f"https://arxiv.org/abs/{paper.arxiv_id}" if paper.arxiv_id else "",
             "source": "arxiv",
-            "encoding": encoding,
+            "encoding": merged.encoding,
         }
-        yield Document(doc_id, text, meta)
+        yield Document(doc_id, merged.text, meta)
 
 
-def decode_all(members: Sequence[Member]) -> tuple[dict[str, str], dict[str, str]]:
-    """({name: text}, {name: encoding}) of the files that are text.
+def decode_all(members: Sequence[Member]) -> dict[str, Decoded]:
+    """{name: text} of the files that are text, each read alone: as UTF-8, or as Windows-1252.
 
     Files that arXiv's own machinery ignores (`%auto-ignore`) are left out, unless there is no other TeX file.
     """
-    texts, encodings = {}, {}
-    for member in members:
-        if not member.problem and (member.data or latex.is_tex_name(member.name)) and b"\0" not in member.data:
-            text, encodings[member.name] = decode(member.data)
-            texts[member.name] = text
-    ignored = [name for name in texts if texts[name].lstrip().startswith(WITHDRAWN) and latex.is_tex_name(name)]
-    if len(ignored) < sum(map(latex.is_tex_name, texts)):
-        texts = {name: text for name, text in texts.items() if name not in ignored}
-    return texts, encodings
-
-
-def decode(data: bytes) -> tuple[str, str]:
-    """(text with `\\n` line ends, utf-8 | latin-1)."""
-    try:
-        text, encoding = data.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError:
-        text, encoding = data.decode("latin-1"), "latin-1"
-    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+    decoded = {
+        member.name: decode(member.data)
+        for member in members
+        if not member.problem and (member.data or is_tex_name(member.name)) and b"\0" not in member.data
+    }
+    ignored = [name for name in decoded if decoded[name].text.lstrip().startswith(WITHDRAWN) and is_tex_name(name)]
+    if len(ignored) < sum(map(is_tex_name, decoded)):
+        return {name: file for name, file in decoded.items() if name not in ignored}
+    return decoded
 
 
 def toplevel_names(member: Member) -> frozenset[str]:
@@ -298,7 +318,7 @@ def toplevel_names(member: Member) -> frozenset[str]:
 
 def why_left_out(member: Member, has_main: bool) -> Reason:
     """Why a file of a paper is no part of its document."""
-    if latex.is_tex_name(member.name) and b"\0" not in member.data:
+    if is_tex_name(member.name) and b"\0" not in member.data:
         return Reason.NOT_INCLUDED
     is_pdf = member.name.lower().endswith(".pdf")
     return Reason.PDF_ONLY if is_pdf and not has_main else Reason.NOT_TEX
@@ -310,3 +330,13 @@ def timestamp(modified: float) -> str:
         return datetime.fromtimestamp(int(modified), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if modified > 0 else ""
     except (OverflowError, ValueError, OSError):
         return ""
+
+
+PIPELINE = Pipeline(
+    name="arxiv",
+    version=3,
+    unit="file",
+    options=Options,
+    read=read,
+    libraries=("orjson",),
+)

@@ -5,7 +5,9 @@ Input
     Gutenberg `.txt` files as mirrors hold them (`1342/1342-0.txt`, `pg1342.txt`, `1661/old/advsh10.txt`).
 Flow
     file -> encoding (byte order mark, the file's own word, UTF-8, Windows-1252) -> the head is read for title,
-    author, language and dates -> head, licence, foot and the producers' credits cut. The unit is the file: one book.
+    author, language and dates -> head, licence, foot and the producers' credits cut, in the layouts of all years. The
+    unit is the file: one book. A whole text without a foot is kept, with the note `no-foot` in the ledger; one that
+    breaks off in the middle of a line is quarantined.
 Output
     One document a book; meta: `short_book_title`, `publication_date` (a year; None where not told), `url`, `title`,
     `author`, `language`, `release_date`, `gutenberg_id`, `encoding`, `source`.
@@ -20,49 +22,28 @@ import csv
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import fsspec
 from pydantic import BaseModel, ConfigDict
 
-from redpajama import decompress
-from redpajama.archives import Unreadable, read_whole
+from redpajama.extract.encodings import unix_lines
+from redpajama.extract.gutenberg import Book, split_boilerplate
+from redpajama.extract.gutenberg_head import HEAD_CHARS, field, title_and_author
 from redpajama.hashing import content_key
-from redpajama.io import RawFile
+from redpajama.pipelines import Pipeline
+from redpajama.raw import decompress
+from redpajama.raw.io import RawFile
+from redpajama.raw.whole import Unreadable, read_whole
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 2
-UNIT = "book"
-LIBRARIES = ()
-SIDE_FILES = ("metadata",)
-
 MAX_BOOK_BYTES = 512 << 20  # Gutenberg's longest texts, whole genomes, are about half of it
-HEAD_CHARS = 20_000  # in which the fields of a Gutenberg head stand
-MAX_INDENT_CHARS = 200  # of a marker's line
-FOOT_CHARS = 3_000  # in which the line «End of the Project Gutenberg EBook of …» may stand
 
 WITHDRAWN = re.compile(r"(?<![a-z0-9])(?:the_pile_)?books3(?![a-z0-9])|bibliotik", re.IGNORECASE)
 _TEXT_NAME = re.compile(r"(?P<stem>[^/]+?)\.txt(?:\.utf-?8)?(?:\.(?:gz|bz2|zst))?", re.IGNORECASE)
 _PG19_PATH = re.compile(r"(?:^|/)(?:train|validation|test)/(?P<id>\d+)\.txt")
 
-_START = re.compile(
-    r"^[ \t]*\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)(?:[^*]{0,500}\*\*\*|[^\n]*)[^\n]*\n?",
-    re.MULTILINE | re.IGNORECASE,
-)
-_END = re.compile(r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.IGNORECASE)  # at the start of a line
-_SMALL_PRINT_START = re.compile(r"START\*+THE SMALL PRINT!")
-_SMALL_PRINT_END = re.compile(r"^\*END[* ]+THE SMALL PRINT![^\n]*\n?", re.MULTILINE)
-_FOOT_LINE = re.compile(r"^[ \t*]*End of (?:the |this )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
-_SPACE = re.compile(r"\s*")
-_CREDITS = re.compile(  # paragraphs at the top of a text by those who made the file
-    r"(?:\(?(?:Produced by|(?:Scanned|Transcribed|Proofed|Updated)(?: and \w+)? by|Additional editing by"
-    r"|HTML version by|E-?text (?:prepared|produced|scanned)|Note: Project Gutenberg also has"
-    r"|This (?:e-?text|e-?book) was (?:\w+ and )?(?:produced|prepared|created|scanned|transcribed|converted))"
-    r"[^\n]{0,200}(?:\n[^\n]{1,200}){0,12}(?:\n\s*|\Z))+",
-    re.IGNORECASE,
-)
 _BOOK_NUMBER = re.compile(r"\[E-?(?:book|text) ?#? ?(?P<id>\d{1,6})\]", re.IGNORECASE)
-_FIRST_LINE = re.compile(r"Project Gutenberg(?:['’]s)? E-?(?:text|book) of (?P<title>[^\n]+)", re.IGNORECASE)
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _FALLBACKS = ("utf-8", "cp1252", "latin-1")
 _ENCODINGS = (  # what heads call them; Latin-1 is tried as its superset in print
@@ -95,14 +76,6 @@ class Options(BaseModel):
     metadata: str = ""  # PG-19's metadata.csv: a path or URL
 
 
-class Book(NamedTuple):
-    """A text between its boilerplate, and what the head says."""
-
-    text: str
-    head: str  # "" where there was no boilerplate
-    cut: bool = False  # there is a head, and no foot: the file ends early
-
-
 def check_inputs(urls: Sequence[str]) -> str | None:
     """Why these inputs are refused, in one line; None if they are not."""
     for url in urls:
@@ -131,7 +104,7 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
     tally.unit()
     path = file.url.partition("?")[0]
     name = _TEXT_NAME.fullmatch(posixpath.basename(path))
-    doc_id, place = f"{source}/{posixpath.basename(path)}", {"offset": 0, "end": file.bytes}
+    doc_id, end = f"{source}/{posixpath.basename(path)}", file.bytes
     if not name:
         decompress.consume(file, tally)
         tally.drop(doc_id, Reason.WRONG_SUFFIX)
@@ -140,7 +113,7 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
         data = read_whole(file, tally, MAX_BOOK_BYTES)
         text, encoding = decode(data)
     except Unreadable as error:
-        tally.quarantine(doc_id, error.reason, **place, error=str(error))
+        tally.quarantine(doc_id, error.reason, offset=0, end=end, error=str(error))
         return
     book = split_boilerplate(text)
     number = pg19_number(path, name["stem"], book, catalog)
@@ -148,11 +121,13 @@ def read_book(file: RawFile, catalog: dict[str, list[str]], source: str, tally: 
     key = f"pg19-{number}" if number else gutenberg_key(file.url, meta["gutenberg_id"])
     if not (number or book.head) or not book.text:
         tally.drop(f"{source}/{key}", Reason.NO_BOOK_TEXT)
-    elif book.cut:
-        tally.quarantine(f"{source}/{key}", Reason.TRUNCATED, data[-4096:], **place, error="no END line")
+    elif book.head and book.is_cut:
+        tally.quarantine(f"{source}/{key}", Reason.TRUNCATED, data[-4096:], offset=0, end=end, error="ends in a line")
     elif b"\0" in data and "\0" in book.text:  # bytes are searched at memory speed
-        tally.quarantine(f"{source}/{key}", Reason.DAMAGED, **place, error="zero bytes in the text")
+        tally.quarantine(f"{source}/{key}", Reason.DAMAGED, offset=0, end=end, error="zero bytes in the text")
     else:
+        if book.head and not book.has_foot:
+            tally.note(f"{source}/{key}", Reason.NO_FOOT, offset=0, end=end)
         yield Document(f"{source}/{key}", book.text, {**meta, "encoding": encoding, "source": "books"})
 
 
@@ -172,7 +147,7 @@ def decode(data: bytes) -> tuple[str, str]:
             text = data[len(mark) :].decode(encoding)
         except UnicodeDecodeError:
             continue
-        return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+        return unix_lines(text), encoding
     raise Unreadable(Reason.UNDECODABLE, f"not {marked}")
 
 
@@ -181,58 +156,6 @@ def declared_encoding(data: bytes) -> str:
     declared = re.search(rb"Character set encoding:[ \t]*([^\r\n]{1,80})", data[:HEAD_CHARS])
     words = declared[1].decode("latin-1").lower() if declared else ""
     return next((name for pattern, name in _ENCODINGS if re.search(pattern, words)), "")
-
-
-# ---- head, text, foot
-
-
-def split_boilerplate(text: str) -> Book:
-    """A Gutenberg file -> its text and its head; a text without markers (PG-19 has none) has no head.
-
-    The text stands between the START and END lines (since about 2002), or after «*END*THE SMALL PRINT!» (before).
-    Books are long: places are worked out in the whole file, and what is kept is copied once.
-    """
-    start = _START.search(text) or _SMALL_PRINT_END.search(text, 0, len(text) // 2)
-    if start is None:
-        return Book(strip_credits(text, 0, _foot(text, 0, len(text))), "")
-    begin = start.end()
-    ends = [*_line_starts(_END, text, begin, " \t")] or [*_line_starts(_SMALL_PRINT_START, text, begin, "*")]
-    end = _without_space(text, begin, ends[-1] if ends else len(text))
-    foot = _foot(text, begin, end)
-    return Book(strip_credits(text, begin, foot), text[:begin], cut=not ends and foot == end)
-
-
-def _line_starts(pattern: re.Pattern[str], text: str, begin: int, before: str) -> Iterator[int]:
-    """Where lines from `begin` on start in which only characters of `before` stand ahead of the pattern.
-
-    An anchored pattern would try every line; one that begins with a literal is searched for at memory speed.
-    """
-    for found in pattern.finditer(text, begin):
-        least = max(begin, found.start() - MAX_INDENT_CHARS)
-        line = text.rfind("\n", least, found.start()) + 1 or least
-        if (line > least or line == begin) and not text[line : found.start()].strip(before):
-            yield line
-
-
-def _foot(text: str, begin: int, end: int) -> int:
-    """Where the line «End of the Project Gutenberg EBook of …» begins; `end` where there is none."""
-    foot = _FOOT_LINE.search(text, max(begin, end - FOOT_CHARS), end)
-    return foot.start() if foot else end
-
-
-def strip_credits(text: str, begin: int, end: int) -> str:
-    """What stands from `begin` to `end`, without the paragraphs at its top that name the file's makers."""
-    end = _without_space(text, begin, end)
-    begin = _SPACE.match(text, begin, end).end()  # type: ignore[union-attr]
-    credits = _CREDITS.match(text, begin, end)
-    return text[credits.end() : end].strip() if credits else text[begin:end]
-
-
-def _without_space(text: str, begin: int, end: int) -> int:
-    """Where the white space before `end` begins."""
-    while end > begin and text[end - 1].isspace():
-        end -= 1
-    return end
 
 
 # ---- keys and metadata
@@ -291,24 +214,6 @@ def gutenberg_meta(head: str, path: str) -> dict[str, Any]:
     }
 
 
-def field(head: str, name: str) -> str:
-    """The value of `Name: value` in a head, with its indented continuation lines; "" where it is missing."""
-    pattern = rf"^{name}:[ \t]*(\S[^\n]*(?:\n[ \t]+\S[^\n]*)*)"
-    match = re.search(pattern, head[:HEAD_CHARS], re.MULTILINE | re.IGNORECASE)
-    return " ".join(match[1].split()) if match else ""
-
-
-def title_and_author(head: str) -> tuple[str, str]:
-    """From the fields of a head; in the oldest ones from the first lines, `… Etext of TITLE, by AUTHOR`."""
-    title, author = field(head, "Title"), field(head, "Author")
-    first = _FIRST_LINE.search(head)
-    series = re.search(r"in our series by ([^\n)*]+)", head)
-    if first and not title:
-        title, _, by = first["title"].strip(" *").partition(", by ")
-        author = author or by
-    return title.strip(), author or (series[1].strip() if series else "")
-
-
 def book_number(head: str, path: str) -> str:
     """Gutenberg's number of a book: as its head says, else as the file or its folders are called; "" if unknown."""
     if match := _BOOK_NUMBER.search(head):
@@ -317,3 +222,15 @@ def book_number(head: str, path: str) -> str:
         if match := re.match(r"(?:pg)?(\d{1,6})(?![\d])", part):
             return match[1]
     return ""
+
+
+PIPELINE = Pipeline(
+    name="books",
+    version=3,
+    unit="book",
+    options=Options,
+    read=read,
+    libraries=(),
+    side_files=("metadata",),
+    check_inputs=check_inputs,
+)

@@ -17,18 +17,11 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from redpajama import decompress
 from redpajama.hashing import content_key
-from redpajama.io import RawFile
+from redpajama.pipelines import Pipeline
+from redpajama.raw import decompress
+from redpajama.raw.io import RawFile
 from redpajama.records import Document, Reason, Tally
-
-VERSION = 2
-UNIT = "row"
-LIBRARIES = ("orjson",)
-SIDE_FILES = ()
-
-
-cuts = decompress.cuts
 
 
 class Options(BaseModel):
@@ -53,3 +46,15 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
                 yield Document(doc_id, text, meta)
             else:
                 tally.drop(doc_id, Reason.EMPTY_TEXT, line=line.number)
+
+
+PIPELINE = Pipeline(
+    name="c4",
+    version=3,
+    unit="row",
+    options=Options,
+    read=read,
+    libraries=("orjson",),
+    cuts=decompress.cuts,
+    max_removed_fraction=0.9,
+)

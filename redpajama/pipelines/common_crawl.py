@@ -7,8 +7,10 @@ Input
     and `[[source.dump]]` in the manifest takes them from there.
 Flow
     records, told apart by their headers -> WET: the block's lines, stripped, the first one as title (CCNet's
-    `process_wet_file.py`) · WARC: HTTP response of status 200 with HTML or plain text -> content and transfer encoding
-    undone -> characters by byte order mark, HTTP header, `<meta>` or detection -> main content by resiliparse -> lines.
+    `process_wet_file.py`) · WARC: HTTP response of status 200 -> codings undone (`raw/bodies.py`) -> HTML or plain text
+    by what the server says and the first bytes (`raw/media.py`) -> characters by byte order mark, HTTP header, `<meta>`
+    or a guess (`extract/charsets.py`) -> main content by resiliparse -> lines; those of `<pre>` and of plain text keep
+    their indentation.
 Output
     One document a page; meta: `url`, `date_download`, `digest`, `length` (characters), `nlines`, `source_domain`,
     `title`, `language` (ISO 639-3, where CommonCrawl names it), `source`. A page has the same id in WET and in WARC.
@@ -25,53 +27,26 @@ Differs from RedPajama-1T
 
 import re
 from collections.abc import Iterator, Sequence
-from html import unescape
-from typing import NamedTuple
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
-from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
-from resiliparse.parse.html import ElementNode, HTMLTree
 
-from redpajama import decompress
+from redpajama.extract import charsets, html, plain
 from redpajama.hashing import content_key
-from redpajama.io import RawFile
+from redpajama.pipelines import Pipeline
+from redpajama.raw import bodies, decompress, media
+from redpajama.raw.io import RawFile
+from redpajama.raw.warc import ARC, Record, digest_of, http_header, record_cuts, records
+from redpajama.raw.whole import Unreadable
 from redpajama.records import Document, Reason, Tally
-from redpajama.warc import (
-    ARC,
-    Record,
-    Undecodable,
-    decode_body,
-    digest_of,
-    http_header,
-    media_type,
-    record_cuts,
-    records,
-)
 
-VERSION = 2
-UNIT = "WARC record"
-LIBRARIES = ("brotli", "resiliparse", "zstandard")
-SIDE_FILES = ()
-
-HTML_TYPES = ("text/html", "application/xhtml+xml")
-BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
-CHARSET_OF_META = re.compile(rb"<meta\b[^>]{0,500}?\bcharset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
-MAX_REPLACED_FRACTION = 0.01  # of the characters of a page whose encoding is told rightly
-SURROGATE = re.compile("[\ud800-\udfff]")
-NESTING = re.compile(r"<(/?)(?:div|article|ul)\b", re.IGNORECASE)
-SHALLOW = 3  # a `<ul>` with fewer elements between it and `<body>` is a menu to resiliparse
-SHALLOW_LISTS = "body > ul, body > * > ul, body > * > * > ul"
-MAX_LINKED_FRACTION = 0.5  # of the text of a list that is no menu
-THREE_BYTES = re.compile("[\u0800-\ud7ff\uf900-\uffff]")  # in UTF-8; without the private use area
-LONE = re.compile(rf">\s*+({THREE_BYTES.pattern}|&#?\w{{2,8}};)(?=\s*<)")
-GUARD = "\ufdd0"  # a noncharacter, free for use inside a program (Unicode 23.7)
-MAX_EXTRACTION_COST = 500_000_000  # characters x depth; resiliparse takes up to 20 ns each for the main content
-
-
-cuts = record_cuts
+STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})\b")
+DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?Z)?)?)?", re.ASCII)  # W3C's, as WARC 1.1 has it
+DIGITS = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)", re.ASCII)  # ARC's
 
 
 class Options(BaseModel):
@@ -85,6 +60,8 @@ class Options(BaseModel):
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
     """The records of each file -> one document a page."""
     for file in files:
+        if decompress.is_refused(file, tally):
+            continue
         chunks = decompress.chunks(file, tally)
         for record in records(chunks):
             tally.unit()
@@ -110,18 +87,25 @@ def read_record(record: Record, options: Options, source: str, tally: Tally) -> 
     if kind in ("conversion", "response") and not url:
         tally.quarantine(doc_id, Reason.MISSING_FIELD, record.block, **where, wanted="WARC-Target-URI")
         return
-    if reason := reason_to_drop(kind, record):
-        tally.drop(doc_id, reason, **where, type=kind, url=url)
-        return
     try:
-        page = text_page(record.block) if kind == "conversion" else http_page(record, options)
-    except Undecodable as error:
+        page = read_page(kind, url, record, options)
+    except Unreadable as error:
         tally.quarantine(doc_id, error.reason, record.block, **where, url=url, error=str(error))
         return
+    if isinstance(page, NoPage):
+        evidence: dict[str, Any] = {**where, "type": kind, "url": url, **({"found": page.found} if page.found else {})}
+        tally.drop(doc_id, page.reason, **evidence)
+        return
     if page.text:
+        date = record.headers.get("warc-date", "")
+        if date and date != date_of(date):
+            tally.note(doc_id, Reason.MALFORMED_DATE, **where, url=url, date=date[:80])
+        if page.is_cut:
+            tally.note(doc_id, Reason.EXPANSION_LIMIT, **where, url=url, max_attributes=html.MAX_ATTRIBUTES)
         yield Document(doc_id, page.text, meta_of(page, record, url))
     else:
-        tally.drop(doc_id, Reason.EMPTY_TEXT, **where, url=url)
+        is_title = kind == "conversion" and page.title
+        tally.drop(doc_id, Reason.ONLY_A_TITLE if is_title else Reason.EMPTY_TEXT, **where, url=url)
 
 
 class Page(NamedTuple):
@@ -129,6 +113,14 @@ class Page(NamedTuple):
 
     title: str
     text: str
+    is_cut: bool = False  # some element has more attributes than are read
+
+
+class NoPage(NamedTuple):
+    """Why a record is no page with text; `found`: the type of what it is instead, where that is known."""
+
+    reason: Reason
+    found: str = ""
 
 
 def key_of(headers: dict[str, str]) -> str:
@@ -144,34 +136,21 @@ def url_of(headers: dict[str, str]) -> str:
     return headers.get("warc-target-uri", "").strip("<> ")
 
 
-def reason_to_drop(kind: str, record: Record) -> Reason | None:
-    """Why a record is no page with text."""
-    if kind not in ("conversion", "response"):
-        return Reason.NOT_A_PAGE
+def read_page(kind: str, url: str, record: Record, options: Options) -> Page | NoPage:
+    """The page in a record of some type. Raises Unreadable."""
     if kind == "conversion":
-        return None if media_type(record.headers, "text/plain") == "text/plain" else Reason.NOT_HTML
-    status = re.match(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})\b", record.block)
-    if not status:
-        return Reason.NOT_HTML  # a DNS answer, say
-    if status[1] != b"200":
-        return Reason.HTTP_ERROR
-    return None if _is_text(http_header(record.block)[0], record) else Reason.NOT_HTML
-
-
-def _is_text(http: dict[str, str], record: Record) -> bool:
-    """Whether a response is a page; a server that says nothing is taken at its first bytes."""
-    declared = media_type(http) or record.headers.get("warc-identified-payload-type", "").lower()
-    if declared:
-        return declared in (*HTML_TYPES, "text/plain")
-    return re.search(rb"(?i)<(!doctype html|html|head|body)\b", record.block[:4096]) is not None
+        declared = media.media_type(record.headers.get("content-type", media.PLAIN)).essence
+        return text_page(record.block) if declared == media.PLAIN else NoPage(Reason.NOT_HTML)
+    return http_page(url, record, options) if kind == "response" else NoPage(Reason.NOT_A_PAGE)
 
 
 def meta_of(page: Page, record: Record, url: str) -> dict[str, str | int]:
     """RedPajama's fields, as its later release of CommonCrawl has them."""
     headers = record.headers
+    date = date_of(headers.get("warc-date", ""))
     meta: dict[str, str | int] = {
         "url": url,
-        "date_download": headers.get("warc-date", ""),
+        **({"date_download": date} if date else {}),
         "digest": headers.get("warc-block-digest") or headers.get("warc-payload-digest") or digest_of(record.block),
         "length": len(page.text),
         "nlines": page.text.count("\n") + 1,
@@ -182,6 +161,30 @@ def meta_of(page: Page, record: Record, url: str) -> dict[str, str | int]:
     if language := headers.get("warc-identified-content-language"):
         meta["language"] = language
     return meta
+
+
+@lru_cache(maxsize=64)
+def date_of(written: str) -> str:
+    """A WARC-Date in its standard's form: as it is, from another known form, or "" of what is no date.
+
+    Forms: ISO 8601 with any separator or offset, fourteen digits as in ARC, and HTTP's (RFC 9110, 5.6.7).
+    """
+    text = DIGITS.sub(r"\1-\2-\3T\4:\5:\6", written.strip(), count=1)
+    is_standard = DATE.fullmatch(text)
+    try:
+        found = _moment(text + "0000-01-01"[len(text) :] if is_standard else text)
+    except (ValueError, OverflowError):
+        return ""
+    return text if is_standard else found.isoformat(timespec="seconds") + "Z"
+
+
+def _moment(text: str) -> datetime:
+    """A date in UTC, without its zone. Raises ValueError, OverflowError."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = parsedate_to_datetime(text)
+    return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
 
 
 def domain_of(url: str) -> str:
@@ -200,104 +203,59 @@ def text_page(block: bytes) -> Page:
     try:
         lines = to_lines(block.decode())
     except UnicodeDecodeError as error:
-        raise Undecodable(Reason.INVALID_UTF8, str(error)) from None
+        raise Unreadable(Reason.INVALID_UTF8, str(error)) from None
     return Page(lines[0], "\n".join(lines[1:]).strip("\n"))
 
 
 def to_lines(text: str) -> list[str]:
     """Stripped lines, at least one; blank ones stay."""
-    return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    return list(map(str.strip, plain.to_unix(text).split("\n")))
 
 
 # HTTP response -> page
 
 
-def http_page(record: Record, options: Options) -> Page:
-    """The title and the text of a page as a server sent it."""
-    http, payload = http_header(record.block)
-    text = to_unicode(decode_body(http, payload, "warc-truncated" in record.headers), http)
-    if media_type(http) == "text/plain":
-        return Page("", "\n".join(to_lines(text)).strip("\n"))
-    main = options.main_content and len(text) * max_depth(text) <= MAX_EXTRACTION_COST
-    tree = HTMLTree.parse(guard_lone_characters(text) if main else text)
-    if main:
-        shelter_lists(tree)
-    plain = _clean(extract_plain_text(tree, main_content=main, alt_texts=False))
-    return Page(" ".join(_clean(tree.title or "").split()), "\n".join(to_lines(plain)).strip("\n"))
+def http_page(url: str, record: Record, options: Options) -> Page | NoPage:
+    """The title and the text of a page as a server sent it; rules for what is one are in `raw/media.py`."""
+    status = STATUS.match(record.block)
+    if not status:
+        return NoPage(Reason.NOT_HTML)  # a DNS answer, say
+    if status[1] != b"200":
+        return NoPage(Reason.HTTP_ERROR)
+    if path_of(url) == "/robots.txt":
+        return NoPage(Reason.NOT_A_PAGE, "robots.txt")  # RFC 9309: a message to crawlers
+    fields, payload = http_header(record.block)
+    declared = media.media_type(fields.get("content-type", ""))
+    identified = media.media_type(record.headers.get("warc-identified-payload-type", "")).essence
+    if not media.may_be_page(declared.essence, identified):
+        return NoPage(Reason.NOT_HTML)
+    if media.OF_FILES.match(identified) and (found := media.signature_of(payload)):
+        return NoPage(Reason.NOT_HTML, found)
+    body = bodies.decode_body(fields, payload, "warc-truncated" in record.headers)
+    kind, found = media.page_type(declared, identified, body)
+    if not kind:
+        return NoPage(Reason.NOT_HTML, found)
+    text = charsets.to_unicode(body, declared.charset, is_html=kind != media.PLAIN)
+    if kind == media.PLAIN:
+        return Page("", plain.plain_text(text))
+    return Page(*html.title_and_text(text, options.main_content), html.has_many_attributes(text))
 
 
-def _clean(text: str) -> str:
-    return SURROGATE.sub("\ufffd", text.replace(GUARD, ""))
+def path_of(url: str) -> str:
+    """The path of a URL, "" of what is none."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
 
 
-def guard_lone_characters(html: str) -> str:
-    """HTML in which no text is one character of three bytes: resiliparse takes `<b>中</b>` for an icon and drops it.
-
-    Its test is meant for the private use area of icon fonts, whose characters are left to it.
-    """
-    return LONE.sub(lambda found: found[0] + GUARD if THREE_BYTES.fullmatch(unescape(found[1])) else found[0], html)
-
-
-def shelter_lists(tree: HTMLTree) -> None:
-    """Make lists of text look like none of menus: further from the root, and without links.
-
-    resiliparse drops every `<ul>` near the root, and anywhere one of which more than a fifth is linked.
-    """
-    for found in filter(is_prose, select(tree.body, SHALLOW_LISTS)):
-        for _ in range(SHALLOW):
-            wrapper = tree.create_element("div")
-            found.parent.replace_child(wrapper, found)
-            wrapper.append_child(found)
-    for found in filter(is_prose, select(tree.body, "ul")):
-        for link in select(found, "a"):
-            plain = tree.create_element("span")
-            for child in list(link.child_nodes):
-                plain.append_child(child)
-            link.parent.replace_child(plain, link)
-
-
-def select(element: ElementNode | None, selector: str) -> list[ElementNode]:
-    """The elements below one that a CSS selector names: a slice, since resiliparse searches again for each step."""
-    return element.query_selector_all(selector)[:] if element else []
-
-
-def is_prose(found: ElementNode) -> bool:
-    """Whether most of an element's text is outside of links."""
-    left = MAX_LINKED_FRACTION * len(found.text)
-    for link in select(found, "a"):
-        left -= len(link.text)
-        if left <= 0:  # links that never end hold one another: a page of them would take for ever
-            return False
-    return left > 0
-
-
-def max_depth(html: str) -> int:
-    """How deep `<div>`, `<article>` and `<ul>` nest, at most: the main content is told by what is in each of them."""
-    depth = deepest = 0
-    if len(html) * html.count("<") > MAX_EXTRACTION_COST:  # else it cannot matter
-        for tag in NESTING.finditer(html):
-            depth = max(0, depth - 1) if tag[1] else depth + 1
-            deepest = max(deepest, depth)
-    return deepest
-
-
-def to_unicode(payload: bytes, http: dict[str, str]) -> str:
-    """Characters by byte order mark, HTTP header, `<meta>` (WHATWG HTML, 13.2.3.2), else UTF-8, else detection."""
-    text = payload.decode(declared_encoding(payload, http) or "utf-8", "replace")
-    if text.count("\ufffd") > MAX_REPLACED_FRACTION * len(text):  # nothing declared, or falsely
-        guess = payload.decode(detect_encoding(payload), "replace")
-        text = min(text, guess, key=lambda candidate: candidate.count("\ufffd"))
-    return SURROGATE.sub("\ufffd", text.removeprefix("\ufeff"))
-
-
-def declared_encoding(payload: bytes, http: dict[str, str]) -> str | None:
-    """What a page says that its encoding is; None if it says nothing, or nothing that a browser knows."""
-    for mark, encoding in BYTE_ORDER_MARKS.items():
-        if payload.startswith(mark):
-            return encoding
-    in_header = CHARSET.search(http.get("content-type", ""))
-    in_page = CHARSET_OF_META.search(payload, 0, 1024)
-    if in_header and (encoding := map_encoding_to_html5(in_header[1], fallback_utf8=False)):
-        return encoding
-    encoding = map_encoding_to_html5(in_page[1].decode("ascii"), fallback_utf8=False) if in_page else None
-    return "utf-8" if encoding and encoding.startswith("utf-16") else encoding  # who can read it knows better
+PIPELINE = Pipeline(
+    name="common_crawl",
+    version=3,
+    unit="WARC record",
+    options=Options,
+    read=read,
+    libraries=("brotli", "resiliparse", "zstandard"),
+    cuts=record_cuts,
+    max_removed_fraction=0.9,
+)

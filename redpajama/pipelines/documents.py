@@ -1,216 +1,135 @@
-"""The stages `inputs`, `inputs-split`, `extracted`, `documents`: raw files -> ranges -> documents with their signals.
+"""The stages `extracted` and `documents`: raw files -> documents with their signals.
 
-`inputs` measures the SHA-256 of every raw file and downloads what cannot be read in place. Its records are a memory,
-not an output: they are keyed by (URL, place, size, ETag or mtime) and no build names them. A source with
-`[source.paragraphs]` is read into the stage `extracted`; its documents are what the stage `paragraphs` leaves of them.
-`inputs-split` finds where files above `part_bytes` may be cut, so that each range is a part of its own; a file of a
-format that cannot be cut (7z, tar, one gzip member) is one part.
-`[source.clean]` works on documents before they are written: C4's lines before those that repeat go, the rest after.
+A source with `[source.paragraphs]` is read into `extracted`; its documents are what the stage `paragraphs` leaves of
+them. `[source.clean]` works on documents before they are written: C4's lines before those that repeat go, the rest
+after. Each file says in its metadata which inputs it is made of: so no two parts hold the same.
 """
 
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import fields
-from functools import partial
-from itertools import compress, pairwise
+from contextlib import contextmanager
+from itertools import compress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from redpajama import io
-from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord, StageRecord, Store
-from redpajama.columns import TableWriter, read_batches
+from redpajama.corpus import inputs
+from redpajama.corpus.inputs import Found
+from redpajama.corpus.ledger import LedgerWriter
+from redpajama.corpus.stages import EXTRACTED, INPUTS, READ
 from redpajama.dedup import paragraphs
-from redpajama.hashing import draw, normal_text_digest
-from redpajama.io import RawFile
-from redpajama.manifest import Source
-from redpajama.pipelines import pipeline
-from redpajama.quality import cleaning, signals
-from redpajama.records import DOCUMENT_FIELDS, LEDGER_SCHEMA, Document, LedgerRow, Reason, Tally
-from redpajama.stages import Build, Result, Step, fingerprint, versions
+from redpajama.engine import tables
+from redpajama.engine.gathered import StageRecord
+from redpajama.engine.parts import Outputs, Part, Result
+from redpajama.engine.shapes import Counts, Piece, Single
+from redpajama.engine.stages import Build, versions
+from redpajama.engine.tables import TableWriter, read_batches
+from redpajama.errors import BuildFailed
+from redpajama.hashing import normal_text_digest, short_id
+from redpajama.manifest import Source, given
+from redpajama.pipelines import cuts, pipeline, readings
+from redpajama.pipelines.versions import VERSION_BYTES, Versions
+from redpajama.quality import cleaning
+from redpajama.quality.measures import inline
+from redpajama.raw.io import RawFile
+from redpajama.records import DOCUMENT_FIELDS, Document, Reason, Tally
+from redpajama.unsigned import unsigned
 
-VERSION = 1
-SMALL_FILE_BYTES = 16 << 20  # `groups` in the manifest gathers files below this
-
-
-# ---- inputs
-
-
-def plan_inputs(build: Build) -> list[Part]:
-    """One part for each listed file."""
-    parts = []
-    for listed in build.store.read_json(f".tmp/{build.job.run}/listed.json"):
-        version = listed["etag"] or f"run {build.job.run}"  # what tells no version is measured every time
-        reads = [version, *(listed[key] for key in ("url", "path", "bytes", "sha256"))]
-        size = listed["bytes"] or listed["about_bytes"]
-        parts.append(Part("inputs", listed["source"], "listed", reads, listed, size))
-    return parts
+LIBRARIES = ("pyarrow", "unicode", "zlib")
+SMALL_FILE_BYTES = 16 << 20  # files below it are gathered, as `groups` in the manifest or the pipeline asks
+FILES_A_PART = 10_000
 
 
-def identify(build: Build, part: Part, outputs: Outputs) -> Result:
-    """Fetch one file and measure its SHA-256. The path of a download is its key in ROOT, which may move."""
-    spec = part.spec
-    listed = io.Listed(**{field.name: spec[field.name] for field in fields(io.Listed)})
-    folder = f"inputs/fetched/{part.key}"  # another for each version of the file
-    cache = build.store.path(folder) if build.store.local else str(outputs.folder)
-    raw = io.fetch(listed, cache, spec["sha256"])
-    path = raw.path
-    if path != listed.path:
-        path = f"{folder}/{Path(path).relative_to(cache)}"
-        if not build.store.local:
-            build.store.put(path, Path(raw.path))
-    found = {"url": raw.url, "path": path, "bytes": raw.bytes, "sha256": raw.sha256, "tree": raw.tree}
-    return [found], {"read": 1, "kept": 1, "bytes": raw.bytes}
+# ---- parts
 
 
-# ---- inputs-split
-
-
-def plan_cuts(build: Build) -> list[Part]:
-    """One part for each file that is larger than a part should be, where its pipeline can read ranges."""
-    parts = []
-    for source in build.manifest.source:
-        stamp = fingerprint(stage=["inputs-split", VERSION], pipeline=source.pipeline, part_bytes=source.part_bytes)
-        for file in found_files(build, source) if hasattr(pipeline(source.pipeline), "cuts") else []:
-            if file["bytes"] > source.part_bytes and not file["tree"]:
-                reads = [file["url"], file["sha256"]]
-                parts.append(Part("inputs-split", source.name, stamp, reads, file, file["bytes"]))
-    return parts
-
-
-def find_cuts(build: Build, part: Part, outputs: Outputs) -> Result:
-    """Where one file may be cut."""
-    source = build.manifest.source_named(part.name)
-    cuts = pipeline(source.pipeline).cuts(_raw_file(build, part.spec), source.part_bytes)
-    return [{"url": part.spec["url"], "cuts": cuts}], {"read": 1, "kept": 1, "cuts": len(cuts)}
-
-
-def found_files(build: Build, source: Source) -> list[dict[str, Any]]:
-    """The files of a source as `identify` describes them, by URL."""
-    return sorted((record.inputs[0] for record in build.parts("inputs", source.name)), key=lambda file: file["url"])
-
-
-# ---- documents
-
-
-def plan_documents(build: Build) -> list[Part]:
-    """Parts of every source; where lines that repeat must go, one for each extracted part."""
-    sources = build.manifest.source
-    plans = [_plan_cleaned if source.paragraphs else partial(_plan_raw, "documents") for source in sources]
-    return [part for plan, source in zip(plans, sources, strict=True) for part in plan(build, source)]
-
-
-def plan_extracted(build: Build) -> list[Part]:
-    """Parts of the sources whose lines are to be compared first."""
-    sources = [source for source in build.manifest.source if source.paragraphs]
-    return [part for source in sources for part in _plan_raw("extracted", build, source)]
-
-
-def _plan_raw(stage: str, build: Build, source: Source) -> list[Part]:
+def raw_parts(build: Build, source: Source) -> Iterator[Piece]:
     """Parts of one source: a directory tree, a group of small files, one file, or a range of one."""
-    side = {name: build.parts("inputs", f"{source.name}.{name}")[0].inputs[0] for name in side_fields(source)}
-    resolved, words = _resolved(build, source), _bad_words(build, source)
-    stamp = documents_fingerprint(
-        source,
-        resolved | {name: file["sha256"] for name, file in side.items()},
-        cleaning.parameters(source.clean, words.sha256 if words else "", before=True, after=stage == "documents"),
-    )
-    parts = []
-    for group in _grouped(list(_ranges(build, source)), source.groups).values():
+    side = _side_files(build, source)
+    resolved = _resolved(build, source)
+    for group in _grouped(cuts.ranges(build, source), source).values():
         reads = [[file["url"], file["sha256"], *filter(None, [file["tree"]]), *_range(file)] for file in group]
         size = sum(RawFile(**file).length for file in group)
-        spec = {"files": group, "side": side, "options": resolved}
-        parts.append(Part(stage, source.name, stamp, reads, spec, size))
-    return parts
+        yield Piece(source.name, reads, {"files": group, "side": side, "options": resolved}, size)
 
 
-def _plan_cleaned(build: Build, source: Source) -> list[Part]:
-    """One part for each extracted part: what a part loses depends on all the others."""
-    words = _bad_words(build, source)
-    stamp = fingerprint(
-        stage=["documents-cleaned", VERSION, paragraphs.VERSION, signals.VERSION],
-        rule=source.paragraphs.model_dump(mode="json"),
-        libraries=versions("pyarrow", *paragraphs.LIBRARIES),
-        **cleaning.parameters(source.clean, words.sha256 if words else "", before=False, after=True),
-    )
-    repeats = [record.sha256 for record in build.parts("paragraphs", source.name)]
-    parts = []
-    for texts in build.parts("extracted", source.name):
-        spec, size = {"texts": texts.stem}, texts.counts["text_bytes"]
-        parts.append(Part("documents", source.name, stamp, [texts.sha256, repeats], spec, size))
-    return parts
+def cleaned_parts(build: Build, source: Source) -> Iterator[Piece]:
+    """One part for each extracted part: what it loses is what `paragraphs` found for it.
+
+    Its ledger and counts are carried on; they may change where no text does.
+    """
+    for texts in build.parts(EXTRACTED, source.name):
+        account = short_id([texts.inputs_json, texts.outputs_json, texts.counts_json])
+        reads = [texts.content, paragraphs.identity(build, texts), account]
+        yield Piece(source.name, reads, {"texts": texts.id}, texts.counts["text_bytes"])
 
 
-def _ranges(build: Build, source: Source) -> Iterator[dict[str, Any]]:
-    """The files of a source, those that were cut as one entry a range."""
-    found = [record.inputs[0] for record in build.parts("inputs-split", source.name)]
-    cuts = {file["url"]: file["cuts"] for file in found}
-    for file in found_files(build, source):
-        if inner := cuts.get(file["url"]):
-            for start, end in pairwise([0, *inner, file["bytes"]]):
-                yield {**file, "start": start, "end": end}
+def extracted_parts(build: Build) -> Iterator[Piece]:
+    """Parts of the sources whose lines are to be compared first."""
+    for source in build.manifest.source:
+        if source.paragraphs:
+            yield from raw_parts(build, source)
+
+
+def document_parts(build: Build) -> Iterator[Piece]:
+    """Parts of every source; where lines that repeat must go, one for each extracted part."""
+    for source in build.manifest.source:
+        if source.reading:
+            yield from shared_parts(build, source)
         else:
-            yield file
+            yield from (cleaned_parts if source.paragraphs else raw_parts)(build, source)
 
 
-def _resolved(build: Build, source: Source) -> dict[str, Any]:
-    """The options of a source that only all of its files tell."""
-    module = pipeline(source.pipeline)
-    if not hasattr(module, "resolve"):
-        return {}
-    return module.resolve(module.Options(**source.options), [_raw_file(build, f) for f in found_files(build, source)])
+def shared_parts(build: Build, source: Source) -> Iterator[Piece]:
+    """One part for each part of the reading that it is made of."""
+    number = readings.number_of(build, source)
+    for part in build.parts(READ, given(source.reading)):
+        size = part.counts["dealt"].get(str(number), 0)
+        yield Piece(source.name, readings.identity(build, source, part), {"read": part.id}, size)
 
 
-def _range(file: dict[str, Any]) -> list[int]:
-    """What tells the ranges of a file apart; nothing for a whole file."""
-    return [file["start"], file["end"]] if "end" in file else []
+def read_parts(build: Build) -> Iterator[Piece]:
+    """Parts of all readings."""
+    for reading in build.manifest.reading:
+        yield from raw_parts(build, reading)
+
+
+def _side_files(build: Build, source: Source) -> dict[str, Found]:
+    return {name: inputs.side_file(build, f"{source.name}.{name}") for name in side_fields(source)}
 
 
 def side_fields(source: Source) -> list[str]:
     """The options of a source that name a side file."""
-    return [name for name in pipeline(source.pipeline).SIDE_FILES if source.options.get(name)]
+    return [name for name in pipeline(source.pipeline).side_files if source.options.get(name)]
 
 
-def _bad_words(build: Build, source: Source) -> RawFile | None:
-    """The list of `[source.clean]`, if it names one."""
-    if not source.clean or not source.clean.bad_words:
-        return None
-    return _raw_file(build, build.parts("inputs", f"{source.name}.{cleaning.INPUT}")[0].inputs[0])
+def _resolved(build: Build, source: Source) -> dict[str, Any]:
+    """The options of a source that only all of its files tell."""
+    reader = pipeline(source.pipeline)
+    if not reader.resolve:
+        return {}
+    files = [inputs.raw_file(build, found) for found in inputs.files(build, source.name)]
+    return reader.resolve(reader.options(**source.options), list(map(unsigned, source.inputs)), files)
 
 
-def _cleaner(build: Build, source: Source) -> cleaning.Cleaner:
-    words = _bad_words(build, source)
-    return cleaning.Cleaner(source.clean, words.path if words else "")
+def _range(file: Found) -> list[int]:
+    """What tells the ranges of a file apart; nothing for a whole file."""
+    return [file["start"], file["end"]] if "end" in file else []
 
 
-def documents_fingerprint(source: Source, known: dict[str, Any], clean: dict[str, Any]) -> str:
-    """All that the documents of a source depend on, but for its files; quality rules are not among it.
-
-    `known` are options as they were found: the hash of a side file instead of its name, for example; `clean`
-    is what cleaning adds.
-    """
-    module = pipeline(source.pipeline)
-    return fingerprint(
-        stage=["documents", VERSION, signals.VERSION],
-        source=source.name,
-        pipeline=[source.pipeline, module.VERSION],
-        options=module.Options(**source.options).model_dump(mode="json") | known,
-        libraries=versions("pyarrow", *module.LIBRARIES),
-        **clean,
-    )
-
-
-def _grouped(files: list[dict[str, Any]], groups: int | None) -> dict[str, list[dict[str, Any]]]:
-    """{what the part is: its files}: by tree, by hash of the name where the manifest asks for it, else one by one.
+def _grouped(files: list[Found], source: Source) -> dict[str, list[Found]]:
+    """{what the part is: its files}: by tree; by hash of the name where manifest or pipeline ask for it; one by one.
 
     A range of a file is alone.
     """
-    parts = defaultdict(list)
+    is_gathered = pipeline(source.pipeline).is_gathered
+    parts, groups = defaultdict(list), source.groups or (_group_count(files, source) if is_gathered else None)
     for file in files:
-        if file["tree"]:
+        if file["tree"] and not is_gathered:
             parts[f"tree {file['tree']}"].append(file)
         elif "end" in file:
             parts[f"range {file['start']} {file['url']}"].append(file)
@@ -221,49 +140,201 @@ def _grouped(files: list[dict[str, Any]], groups: int | None) -> dict[str, list[
     return parts
 
 
+def _group_count(files: list[Found], source: Source) -> int:
+    """A power of two, so that some more files seldom change it: of parts of some `part_bytes` and FILES_A_PART."""
+    small = [file["bytes"] for file in files if file["bytes"] < SMALL_FILE_BYTES]
+    return 1 << max(sum(small) // source.part_bytes, len(small) // FILES_A_PART).bit_length()
+
+
+# ---- fingerprints
+
+
+def raw_depends(build: Build, source: Source, *, is_extracted: bool) -> dict[str, Any]:
+    """All that the reading of a source depends on, but for its files; quality rules are not among it."""
+    side = {name: file["sha256"] for name, file in _side_files(build, source).items()}
+    known, rule = _resolved(build, source) | side, build.manifest.dedup.versions
+    made = reading(source, known, _cleaning(build, source, before=True, after=not is_extracted))
+    return {**made, **({"versions of an id": rule} if rule != "longest" else {})}
+
+
+def reading(source: Source, known: dict[str, Any], clean: dict[str, Any]) -> dict[str, Any]:
+    """The same of what was looked up.
+
+    Args:
+        known: options as they were found: the hash of a side file instead of its name, for example.
+        clean: what cleaning adds.
+    """
+    reader = pipeline(source.pipeline)
+    return {
+        "source": source.name,
+        "pipeline": [source.pipeline, reader.version],
+        "options": reader.options(**source.options).model_dump(mode="json") | known,
+        "versions": versions(*reader.libraries),
+        **_compared_as(source),
+        **clean,
+    }
+
+
+def _compared_as(source: Source) -> dict[str, Any]:
+    """The kind of text, where the digest of a normalised text is not prose's."""
+    kind = source.kind or pipeline(source.pipeline).kind
+    return {"kind": kind} if kind != "prose" else {}
+
+
+def _cleaning(build: Build, source: Source, *, before: bool, after: bool) -> dict[str, Any]:
+    words = _bad_words(build, source)
+    return cleaning.parameters(source.clean, words.sha256 if words else "", before=before, after=after)
+
+
+def extracted_depends(build: Build, name: str) -> Counts:
+    """As for documents, but for what is cleaned after line dedup."""
+    return raw_depends(build, build.manifest.source_named(name), is_extracted=True)
+
+
+def document_depends(build: Build, name: str) -> Counts:
+    """What the pipeline depends on; where lines were compared, the rule, and what is cleaned after it."""
+    source = build.manifest.source_named(name)
+    if source.reading:
+        cleaned = _cleaning(build, source, before=True, after=True)
+        return {
+            "source": name,
+            "versions of an id": build.manifest.dedup.versions,
+            **_compared_as(source),
+            **cleaned,
+        }
+    if not source.paragraphs:
+        return raw_depends(build, source, is_extracted=False)
+    rule = source.paragraphs.model_dump(mode="json")
+    cleaned = _cleaning(build, source, before=False, after=True)
+    return {"rule": rule, "libraries of lines": versions("numpy"), **_compared_as(source), **cleaned}
+
+
+def read_depends(build: Build, name: str) -> Counts:
+    """As for documents that are read for one source; and who takes which of them."""
+    reading_of = build.manifest.source_named(name)
+    taken = [
+        [each.name, each.model_dump(mode="json")["where"] if each.where else {}]
+        for each in readings.sources_of(build, name)
+    ]
+    return {**raw_depends(build, reading_of, is_extracted=True), "sources": taken}
+
+
+def _bad_words(build: Build, source: Source) -> RawFile | None:
+    """The list of `[source.clean]`, if it names one."""
+    if not source.clean or not source.clean.bad_words:
+        return None
+    return inputs.raw_file(build, inputs.side_file(build, f"{source.name}.{cleaning.INPUT}"))
+
+
+def _cleaner(build: Build, source: Source) -> cleaning.Cleaner:
+    words = _bad_words(build, source)
+    return cleaning.Cleaner(source.clean, words.path if words else "")
+
+
+# ---- work
+
+
 def build_documents(build: Build, part: Part, outputs: Outputs) -> Result:
     """One part -> documents with signals, and a ledger of everything else."""
-    return (clean_part if "texts" in part.spec else read_part)(build, part, outputs)
+    work = clean_part if "texts" in part.spec else share_part if "read" in part.spec else read_part
+    return work(build, part, outputs)
+
+
+def deal_part(build: Build, part: Part, outputs: Outputs) -> Result:
+    """The files of one part of a reading -> documents by source."""
+    reading_of, sources, tally = build.manifest.source_named(part.name), readings.sources_of(build, part.name), Tally()
+    reader = pipeline(reading_of.pipeline)
+    files, options = _opened(build, reading_of, part)
+    full = files if reader.is_gathered else list(not_empty(files, tally))
+    documents = reader.read(full, options, part.name, tally)
+    with LedgerWriter(outputs) as ledger:
+        dealt = readings.write(outputs, readings.deal(documents, sources, tally, part.name), ledger, tally)
+        ledger.drain(tally)
+    size = _all_bytes(files, tally, part.name)
+    return [_input(file) for file in files], {**tally.counts(), "raw_bytes": size, **dealt}
+
+
+def share_part(build: Build, part: Part, outputs: Outputs) -> Result:
+    """A source's own documents of one part of a reading -> documents."""
+    source, shared = build.manifest.source_named(part.name), build.part(READ, part.spec["read"])
+    tally, cleaner = readings.tally_of(build, source, shared), _cleaner(build, source)
+    versions, is_first = (
+        Versions(tally, given(source.kind), build.manifest.dedup.versions),
+        not readings.number_of(build, source),
+    )
+    with _writers(source, part.reads, outputs) as (writer, ledger):
+        if is_first:
+            ledger.copy(build.store, shared)
+        documents = cleaner.before_dedup(readings.documents_of(build, source, shared), tally)
+        for versioned in versions.chosen(cleaner.after_dedup(documents, tally, again=False)):
+            writer.add_document(*versioned)
+        ledger.drain(tally)
+    writer.leave_out(versions.superseded)
+    size = shared.counts["raw_bytes"] if is_first else 0
+    return shared.inputs, {**tally.counts(), **cleaner.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
+
+
+def _opened(build: Build, source: Source, part: Part) -> tuple[list[RawFile], Any]:
+    """The files of a part, and the options of its pipeline as they were found."""
+    files = [inputs.raw_file(build, file) for file in part.spec["files"]]
+    side = {name: inputs.raw_file(build, file).path for name, file in part.spec["side"].items()}
+    return files, pipeline(source.pipeline).options(**{**source.options, **part.spec["options"], **side})
+
+
+def _all_bytes(files: list[RawFile], tally: Tally, source: str) -> int:
+    """The raw bytes of some files.
+
+    Raises:
+        BuildFailed: they were neither read nor skipped.
+    """
+    size = sum(file.length for file in files)
+    if tally.consumed_bytes + tally.skipped_bytes != size:
+        seen = f"{tally.consumed_bytes:,} bytes were read and {tally.skipped_bytes:,} skipped"
+        raise BuildFailed(f"source '{source}': {seen} of {size:,} in {files[0].url}")
+    return size
 
 
 def read_part(build: Build, part: Part, outputs: Outputs) -> Result:
     """The files of one part -> documents."""
     source = build.manifest.source_named(part.name)
-    module = pipeline(source.pipeline)
-    files = [_raw_file(build, file) for file in part.spec["files"]]
-    side = {name: _raw_file(build, file).path for name, file in part.spec["side"].items()}
-    options = module.Options(**{**source.options, **part.spec["options"], **side})
+    reader = pipeline(source.pipeline)
+    files, options = _opened(build, source, part)
     tally, cleaner = Tally(), _cleaner(build, source)
-    with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
-        full = list(not_empty(files, tally))
-        documents = cleaner.before_dedup(module.read(full, options, source.name, tally), tally)
+    versions = Versions(tally, given(source.kind), build.manifest.dedup.versions)
+    with _writers(source, part.reads, outputs) as (writer, ledger):
+        full = files if reader.is_gathered else list(not_empty(files, tally))
+        documents = cleaner.before_dedup(reader.read(full, options, source.name, tally), tally)
         if not source.paragraphs:
             documents = cleaner.after_dedup(documents, tally, again=False)
-        for document, digest in once(documents, tally):
-            writer.add_document(document, digest)
+        for versioned in versions.chosen(documents):
+            writer.add_document(*versioned)
             if tally.rows:
                 ledger.drain(tally)
         ledger.drain(tally)
-    size = sum(file.length for file in files)
-    if tally.consumed_bytes + tally.skipped_bytes != size:
-        seen = f"{tally.consumed_bytes:,} bytes were read and {tally.skipped_bytes:,} skipped"
-        raise BuildFailed(f"source '{source.name}': {seen} of {size:,} in {files[0].url}")
-    inputs = [_input(file) for file in files]
-    return inputs, {**tally.counts(), **cleaner.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
+    writer.leave_out(versions.superseded)
+    size = _all_bytes(files, tally, source.name)
+    return [_input(file) for file in files], {
+        **tally.counts(),
+        **cleaner.counts(),
+        "raw_bytes": size,
+        "text_bytes": writer.text_bytes,
+    }
 
 
 def clean_part(build: Build, part: Part, outputs: Outputs) -> Result:
     """One extracted part, without the lines that repeat -> documents; what became of its raw units is carried on."""
     source = build.manifest.source_named(part.name)
-    texts = next(record for record in build.parts("extracted", part.name) if record.stem == part.spec["texts"])
+    texts = build.part(EXTRACTED, part.spec["texts"])
     repeats = paragraphs.repeats_in(build, source, texts)
     tally, cleaner = Tally.resume({**texts.counts, "kept": 0}), _cleaner(build, source)
-    with DocumentWriter(outputs.file(".parquet"), source.name) as writer, LedgerWriter(outputs) as ledger:
+    with _writers(source, part.reads[:2], outputs) as (writer, ledger):
         ledger.copy(build.store, texts)
-        for batch in read_batches(build.store, texts.file(".parquet"), ["doc_id", "text", "meta"]):
+        for batch in read_batches(build.store, texts.file(".parquet"), ["doc_id", "text", "meta", "version"]):
+            ranked = dict(zip(*(batch.column(name).to_pylist() for name in ("doc_id", "version")), strict=True))
             for document in cleaner.after_dedup(cleaned(batch, repeats, tally), tally, again=True):
                 tally.keep()
-                writer.add_document(document, normal_text_digest(document.text))
+                digest = normal_text_digest(document.text, given(source.kind))
+                writer.add_document(document, digest, ranked[document.doc_id])
             ledger.drain(tally)
     lost = texts.counts["text_bytes"] - writer.text_bytes
     own = {"raw_bytes": texts.counts["raw_bytes"], "text_bytes": writer.text_bytes, "repeated_bytes": lost}
@@ -305,95 +376,53 @@ def not_empty(files: list[RawFile], tally: Tally) -> Iterator[RawFile]:
             tally.skip(0, 0, Reason.TRUNCATED, note="an empty file")
 
 
-def once(documents: Iterator[Document], tally: Tally) -> Iterator[tuple[Document, bytes]]:
-    """Each id once in a part, with the digest of its text: a later record of the same id is dropped, by name."""
-    seen: dict[int, int] = {}  # 64 bits of the id -> of the text: about 170 bytes a document
-    for document in documents:
-        digest = normal_text_digest(document.text)
-        key, text = draw(0, document.doc_id), int.from_bytes(digest[:8], "big")
-        if key in seen:
-            same = seen[key] == text
-            tally.drop(document.doc_id, Reason.REPEATED_RECORD if same else Reason.DUPLICATE_ID)
-        else:
-            seen[key] = text
-            tally.keep()
-            yield document, digest
+@contextmanager
+def _writers(source: Source, made_of: list[Any], outputs: Outputs) -> Iterator[tuple["DocumentWriter", LedgerWriter]]:
+    documents = DocumentWriter(outputs.file(".parquet"), source.name, short_id([source.name, made_of]))
+    with documents as writer, LedgerWriter(outputs) as ledger:
+        yield writer, ledger
 
 
 class DocumentWriter(TableWriter):
-    """Documents -> Parquet: id, text, source, meta, the digest of the normalised text, and the signals."""
+    """Documents -> Parquet: id, text, source, meta, the digest of the normalised text, what ranks the versions of an
+    id, and the signals."""
 
-    def __init__(self, path: Path, source: str) -> None:
-        super().__init__(path, document_schema())
-        self.source = source
+    def __init__(self, path: Path, source: str, made_of: str = "") -> None:
+        """`made_of`: what tells the inputs; it goes into the metadata, so that no two parts have the same bytes."""
+        super().__init__(path, document_schema(), {"made of": made_of})
+        self.path, self.source = path, source
         self.text_bytes = 0
 
-    def add_document(self, document: Document, digest: bytes) -> None:
-        """One document; `digest` is that of its normalised text."""
+    def add_document(self, document: Document, digest: bytes, version: bytes) -> None:
+        """One document, as a `Versioned` has it."""
         size = len(document.text.encode())
         self.text_bytes += size
         meta = orjson.dumps(document.meta, option=orjson.OPT_SORT_KEYS).decode()
-        self.add((document.doc_id, document.text, self.source, meta, digest), size)
+        self.add((document.doc_id, document.text, self.source, meta, digest, version), size)
+
+    def leave_out(self, rows: list[int]) -> None:
+        """Take rows of the closed file out again."""
+        if rows:
+            self.text_bytes -= pc.sum(tables.leave_out(self.path, rows).column("q_bytes")).as_py()
 
     def finish(self, arrays: list[pa.Array]) -> list[pa.Array]:
-        return arrays + list(signals.measure(arrays[1]).values())
+        return arrays + list(inline.measure(arrays[1]).values())
 
 
 def document_schema() -> pa.Schema:
     """The columns of a documents part."""
-    measured = signals.measure(pa.array([""], pa.large_string()))
+    measured = inline.measure(pa.array([""], pa.large_string()))
     columns = [pa.field(name, values.type) for name, values in measured.items()]
-    return pa.schema([*DOCUMENT_FIELDS, pa.field("text_digest", pa.binary(16)), *columns])
-
-
-class LedgerWriter:
-    """Ledger rows -> `ledger/part-<key>.parquet`; raw bytes of quarantined units -> `quarantine/part-<key>.bin`."""
-
-    def __init__(self, outputs: Outputs) -> None:
-        self._outputs = outputs
-        self._table = TableWriter(outputs.file(".parquet", "ledger/"), LEDGER_SCHEMA)
-        self._raw: Any = None
-        self._offset = 0
-
-    def copy(self, store: Store, record: PartRecord) -> None:
-        """All that another part's ledger holds."""
-        for batch in read_batches(store, next(key for key in record.outputs if "/ledger/" in key)):
-            for row in batch.to_pylist():
-                self._table.add(tuple(row.values()))
-        for key in (key for key in record.outputs if "/quarantine/" in key):
-            self._offset += self._quarantine().write(store.read(key))
-
-    def drain(self, tally: Tally) -> None:
-        """Write the rows that the tally holds."""
-        for row in tally.rows:
-            evidence = {**row.evidence, **self._keep_raw(row)}
-            text = orjson.dumps(evidence, option=orjson.OPT_SORT_KEYS, default=str).decode()
-            self._table.add((row.doc_id, "documents", row.verdict, row.reason, row.value, row.threshold, text))
-        tally.rows.clear()
-
-    def _keep_raw(self, row: LedgerRow) -> dict[str, int]:
-        if not row.raw:
-            return {}
-        where = {"raw_offset": self._offset, "raw_bytes": len(row.raw)}
-        self._offset += self._quarantine().write(row.raw)
-        return where
-
-    def _quarantine(self) -> BinaryIO:
-        self._raw = self._raw or open(self._outputs.file(".bin", "quarantine/"), "wb")  # noqa: SIM115 (closed in __exit__)
-        return self._raw
-
-    def __enter__(self) -> "LedgerWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._table.close()
-        if self._raw:
-            self._raw.close()
+    digests = [pa.field("text_digest", pa.binary(16)), pa.field("version", pa.binary(VERSION_BYTES))]
+    return pa.schema([*DOCUMENT_FIELDS, *digests, *columns])
 
 
 def check_bad_fraction(build: Build, name: str, record: StageRecord) -> None:
-    """A source with more bad units than the manifest allows fails the build by name."""
-    allowed = build.manifest.source_named(name).max_bad_fraction
+    """A source with more bad units than the manifest allows fails the build by name; a reading speaks for its own."""
+    source = build.manifest.source_named(name)
+    if source.reading:
+        return
+    allowed = source.max_bad_fraction
     counts = record.counts
     bad = sum(counts["quarantined"].values()) + sum(counts["damaged_ranges"].values())
     met = counts["read"] + sum(counts["damaged_ranges"].values())
@@ -401,7 +430,9 @@ def check_bad_fraction(build: Build, name: str, record: StageRecord) -> None:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in _worst(counts))
         raise BuildFailed(
             f"source '{name}': {bad:,} of {met:,} units are bad ({bad / met:.2%}: {reasons}), more than "
-            f"max_bad_fraction = {allowed}; see the ledger in {record.key.rpartition('/')[0]}/ledger/"
+            f"max_bad_fraction = {allowed}; "
+            f"the ledger is {build.store.path(record.folder)}/ledger/, "
+            f"and `redpajama show {build.store.url} {name} --quarantined` shows it"
         )
 
 
@@ -410,7 +441,35 @@ def _worst(counts: dict[str, Any]) -> list[tuple[str, int]]:
     return sorted(bad, key=lambda item: (-item[1], item[0]))
 
 
-INPUTS = Step("inputs", plan_inputs, identify, scratch=True)
-CUTS = Step("inputs-split", plan_cuts, find_cuts, scratch=True)
-EXTRACTED = Step("extracted", plan_extracted, read_part, check_bad_fraction, scratch=True)
-DOCUMENTS = Step("documents", plan_documents, build_documents, check_bad_fraction)
+EXTRACTED_STAGE = Single(
+    name=EXTRACTED,
+    version=3,
+    libraries=LIBRARIES,
+    after=(INPUTS, cuts.STAGE.name),
+    depends=extracted_depends,
+    pieces=extracted_parts,
+    work=read_part,
+    check=check_bad_fraction,
+    scratch=True,
+)
+READ_STAGE = Single(
+    name=READ,
+    version=1,
+    libraries=LIBRARIES,
+    after=(INPUTS, cuts.STAGE.name),
+    depends=read_depends,
+    pieces=read_parts,
+    work=deal_part,
+    check=check_bad_fraction,
+    scratch=True,
+)
+STAGE = Single(
+    name="documents",
+    version=3,
+    libraries=LIBRARIES,
+    after=(INPUTS, cuts.STAGE.name, READ, EXTRACTED, paragraphs.STAGE.name),
+    depends=document_depends,
+    pieces=document_parts,
+    work=build_documents,
+    check=check_bad_fraction,
+)

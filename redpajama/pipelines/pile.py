@@ -20,16 +20,12 @@ from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from redpajama import decompress
 from redpajama.hashing import content_key
-from redpajama.io import RawFile
 from redpajama.manifest import suggestion
+from redpajama.pipelines import Pipeline
+from redpajama.raw import decompress
+from redpajama.raw.io import RawFile
 from redpajama.records import Document, Reason, Tally
-
-VERSION = 2
-UNIT = "row"
-LIBRARIES = ("orjson",)
-SIDE_FILES = ()
 
 WITHDRAWN = ("BookCorpus2", "Books3", "OpenSubtitles", "YoutubeSubtitles")
 NEW_TO_REDPAJAMA = (
@@ -38,9 +34,6 @@ NEW_TO_REDPAJAMA = (
 )
 OVERLAPPING = ("ArXiv", "Github", "Gutenberg (PG-19)", "Pile-CC", "StackExchange", "Wikipedia (en)")
 SLICES = (*NEW_TO_REDPAJAMA, *OVERLAPPING, *WITHDRAWN)
-
-
-cuts = decompress.cuts
 
 
 class Options(BaseModel):
@@ -95,3 +88,14 @@ def why_unwanted(text: str, name: str, options: Options) -> Reason | None:
 def slug(name: str) -> str:
     """`Gutenberg (PG-19)` -> `gutenberg-pg-19`."""
     return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
+
+
+PIPELINE = Pipeline(
+    name="pile",
+    version=3,
+    unit="row",
+    options=Options,
+    read=read,
+    libraries=("orjson",),
+    cuts=decompress.cuts,
+)

@@ -4,7 +4,7 @@ Input
     `Posts.xml` of a site (plain, gzip, bz2 or zstd), or the site's `.7z` as archive.org serves it
     (https://archive.org/details/stackexchange): one `<row>` a post. The 2023-03 dump has 183 sites, 92 GB of 7z.
     The site is named by the option `site`, else by the archive (`ai.stackexchange.com.7z`,
-    `stackoverflow.com-Posts.7z`), else by the folder that holds `Posts.xml`.
+    `stackoverflow.com-Posts.7z`), else by the folder that holds `Posts.xml`; a name that is no host's names none.
 Flow
     row -> post with its HTML as text -> spilled to a temporary SQLite file -> read back thread by thread, in order of
     question id -> `Q: title body`, then `A: body` for each answer, the highest score first, ties by id.
@@ -12,7 +12,8 @@ Flow
 Output
     One document a question. An answer is merged into it, or dropped: its question is not in the dump, or is dropped
     itself, or the score is below `min_answer_score`. Meta: `language`, `url`, `timestamp`, `source`, `question_score`,
-    and `title`, `tags`, `site`, `authors` (of the question, then of each answer), `license`.
+    and `title`, `tags`, `site`, `authors` (of the question, then of each answer), `license`. Without a site there is no
+    `site`, `url` and `language`, and no author has a page. Characters that XML forbids go, with a note in the ledger.
 Differs from RedPajama-1T
     Its scores sort as strings, so that 9 stands before 85: here as numbers. Its site of `stackoverflow.com-Posts.7z`
     has the `-Posts` in every URL. Its `timestamp` is the constant 2023-03-29: here the question's own date. Its
@@ -23,12 +24,8 @@ Differs from RedPajama-1T
     checksum gives no documents at all. A file is one part: an answer may stand anywhere behind its question.
 """
 
-import errno
-import lzma
 import re
 import sqlite3
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -36,25 +33,19 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
-import py7zr
-import zstandard
-from py7zr.exceptions import ArchiveError, PasswordRequired
-from py7zr.io import Py7zIO, WriterFactory
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from redpajama import decompress, markup
-from redpajama.io import RawFile
-from redpajama.markup import Kind
-from redpajama.posthtml import html_to_text
+from redpajama.extract.plain import clean
+from redpajama.extract.posthtml import html_to_text
+from redpajama.pipelines import Pipeline
+from redpajama.raw import decompress, sevenzip, xml
+from redpajama.raw.io import RawFile
+from redpajama.raw.whole import Unreadable
+from redpajama.raw.xml import Kind
 from redpajama.records import Document, Reason, Tally
-
-VERSION = 2
-UNIT = "post"
-LIBRARIES = ("lxml", "py7zr")
-SIDE_FILES = ()
 
 ROW, END_OF_ROW = rb"<row[\s/>]", rb'"\s*(/>|>\s*</row\s*>)'
 INT64, TAG_NAME = re.compile(r"-?\d{1,18}", re.ASCII), re.compile(r"[^<>|]+")
@@ -65,6 +56,9 @@ LICENSES = {  # of what was written from that day on; https://meta.stackexchange
     "2011-04-08": "CC BY-SA 3.0",
     "": "CC BY-SA 2.5",
 }
+# a host's name: of the network (https://stackexchange.com/sites), or another that ends as hosts do
+HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
+PUBLIC_HOST = re.compile(HOST.pattern.replace("[a-z]{2,63}", "(?:com|net|org|edu|gov|info|io|dev)"))
 LARGEST = re.compile(r"largest-([1-9]\d*)")
 LANGUAGES = {  # sites that are not in English
     "es.stackoverflow.com": "es",
@@ -73,27 +67,6 @@ LANGUAGES = {  # sites that are not in English
     "ru.stackoverflow.com": "ru",
     "rus.stackexchange.com": "ru",
 }
-
-MAGIC_7Z = b"7z\xbc\xaf\x27\x1c"
-MAX_EXPANSION = 1000  # Posts.xml against its 7z; real dumps stay below 10
-MIN_EXPANSION_BYTES = 64 << 20  # a small archive may expand to this, whatever its ratio
-BAD_ARCHIVE = (  # what py7zr raises on damage, headers included
-    ArchiveError,
-    PasswordRequired,
-    lzma.LZMAError,
-    zlib.error,
-    struct.error,
-    zstandard.ZstdError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,
-)
 
 
 class Options(BaseModel):
@@ -105,6 +78,13 @@ class Options(BaseModel):
     sites: tuple[str, ...] | str = ()  # host names, or "largest-28"; files of other sites are left out; () keeps all
     min_question_score: int | None = None  # a question below it goes with all its answers; None keeps all
     min_answer_score: int | None = None
+
+    @field_validator("site")
+    @classmethod
+    def _is_a_host(cls, site: str) -> str:
+        if site and not HOST.fullmatch(site):
+            raise ValueError(f"'{site}' is no host name, as 'cooking.stackexchange.com' is")
+        return site
 
     @field_validator("sites")
     @classmethod
@@ -143,12 +123,13 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
             continue
         with TemporaryDirectory(prefix="stackexchange-") as folder, _spill(Path(folder) / "posts") as spill:
             chunks = _posts_xml(file, Path(folder) / "posts.xml.zst", tally)
-            spill.executemany(INSERT, map(_row, _posts(chunks, site, source, tally)))
+            prefix = f"{source}/{site or place_of(file.url)}/"
+            spill.executemany(INSERT, map(_row, _posts(chunks, site, prefix, tally)))
             for _, rows in groupby(spill.execute(SELECT), key=itemgetter(0)):
                 yield from join_thread([Post(*orjson.loads(row)) for _, row in rows], site, options, tally)
 
 
-def resolve(options: Options, files: Sequence[RawFile]) -> dict[str, Any]:
+def resolve(options: Options, inputs: Sequence[str], files: Sequence[RawFile]) -> dict[str, Any]:
     """The options that depend on all files of a source: `largest-28` as the names of these sites.
 
     The largest have most bytes of Posts.xml; of two alike the first by name.
@@ -158,21 +139,14 @@ def resolve(options: Options, files: Sequence[RawFile]) -> dict[str, Any]:
     sizes: Counter[str] = Counter()
     for file in files:
         sizes[options.site or site_of(file.url)] += posts_bytes(file)
+    del sizes[""]
     ranked = sorted(filter(sizes.get, sizes), key=lambda site: (-sizes[site], site))
-    return {"sites": sorted(ranked[: int(LARGEST.fullmatch(options.sites)[1])])}
+    return {"sites": sorted(ranked[: int(options.sites.removeprefix("largest-"))])}
 
 
 def posts_bytes(file: RawFile) -> int:
     """Bytes of the Posts.xml in a 7z, which its header tells, or of the file itself; 0 of a damaged one or none."""
-    with file.open() as stream:
-        if stream.read(len(MAGIC_7Z)) != MAGIC_7Z:
-            return file.bytes
-        stream.seek(0)
-        try:
-            with py7zr.SevenZipFile(stream) as archive:
-                return sum(member.uncompressed for member in archive.list() if is_posts(member.filename))
-        except BAD_ARCHIVE:
-            return 0
+    return sevenzip.member_bytes(file, is_posts) if sevenzip.is_7z(file) else file.bytes
 
 
 def is_posts(name: str) -> bool:
@@ -181,11 +155,21 @@ def is_posts(name: str) -> bool:
 
 
 def site_of(url: str) -> str:
-    """The host name: the stem of `ai.stackexchange.com.7z`, `stackoverflow.com-Posts.7z`; the folder of `Posts.xml`."""
+    """The host name that a file's place is, "" where it is another name."""
+    place = place_of(url).lower()
+    return place if PUBLIC_HOST.fullmatch(place) else ""
+
+
+def place_of(url: str) -> str:
+    """The stem of `ai.stackexchange.com.7z`, `stackoverflow.com-Posts.7z`; of `Posts.xml` that of its folder."""
     *folders, name = [part for part in url.split("/") if part]
+    return stem_of(name) or (stem_of(folders[-1]) if folders else "")
+
+
+def stem_of(name: str) -> str:
+    """A file's or folder's name without its endings, and without `Posts`."""
     stem = re.sub(r"\.(7z|(xml)?(\.(gz|bz2|zst))?)$", "", name, flags=re.IGNORECASE)
-    stem = re.sub(r"([-_.]|^)posts$", "", stem, flags=re.IGNORECASE)
-    return stem or (folders[-1] if folders else "")
+    return re.sub(r"([-_.]|^)posts$", "", stem, flags=re.IGNORECASE)
 
 
 def language_of(site: str) -> str:
@@ -196,10 +180,10 @@ def language_of(site: str) -> str:
 # Posts.xml -> posts
 
 
-def _posts(chunks: Iterable[bytes | None], site: str, source: str, tally: Tally) -> Iterator[Post]:
+def _posts(chunks: Iterable[bytes | None], site: str, prefix: str, tally: Tally) -> Iterator[Post]:
     """The questions and answers of a Posts.xml; every other row goes into `tally`."""
-    seen_row = False
-    for piece in markup.records(markup.in_utf8(chunks), opening=ROW, closing=END_OF_ROW):
+    seen_row, head = False, b""
+    for piece in xml.records(xml.in_utf8(chunks), opening=ROW, closing=END_OF_ROW):
         if piece.kind is Kind.HEAD:
             if root_of(piece.data) in OTHER_TABLES:
                 tally.unit()
@@ -212,9 +196,9 @@ def _posts(chunks: Iterable[bytes | None], site: str, source: str, tally: Tally)
         seen_row = True
         tally.unit()
         if piece.kind is Kind.RECORD:
-            yield from parse_row(piece.data, piece.offset, site, source, tally)
+            yield from parse_row(piece.data, piece.offset, site, prefix, tally)
         else:
-            tally.quarantine("", markup.FAULTS[piece.kind], piece.data, offset=piece.offset)
+            tally.quarantine("", xml.FAULTS[piece.kind], piece.data, offset=piece.offset)
     if not seen_row and root_of(head) != "posts" and head.strip():
         tally.unit()
         tally.quarantine("", Reason.WRONG_FORMAT, head, wanted="a Posts.xml of rows")
@@ -226,22 +210,26 @@ def root_of(head: bytes) -> str:
     return root[1].decode().lower() if root else ""
 
 
-def parse_row(row: bytes, offset: int, site: str, source: str, tally: Tally) -> Iterator[Post]:
-    """One row -> its post, if it is a readable question or answer."""
-    element = markup.parse(row)
+def parse_row(row: bytes, offset: int, site: str, prefix: str, tally: Tally) -> Iterator[Post]:
+    """One row -> its post, if it is a readable question or answer; `prefix` begins its id."""
+    element, removed = xml.parse_mended(row)
     if isinstance(element, Reason):
         tally.quarantine("", element, row, offset=offset)
         return
-    doc_id = f"{source}/{site}/{element.get('Id', '?')}"
+    doc_id = prefix + element.get("Id", "?")
     if element.get("PostTypeId") not in (QUESTION, ANSWER, None):
         tally.drop(doc_id, Reason.NOT_A_POST, post_type=element.get("PostTypeId"), offset=offset)
         return
     try:
-        yield to_post(dict(element.attrib), doc_id, site, offset)
+        post = to_post(dict(element.attrib), doc_id, site, offset)
     except KeyError as error:
         tally.quarantine(doc_id, Reason.MISSING_FIELD, row, offset=offset, wanted=error.args[0])
     except ValueError as error:
         tally.quarantine(doc_id, Reason.INVALID_RECORD, row, offset=offset, error=str(error))
+    else:
+        if removed:
+            tally.note(doc_id, Reason.FORBIDDEN_CHARACTER, offset=offset, removed=removed)
+        yield post
 
 
 def to_post(row: dict[str, str], doc_id: str, site: str, offset: int) -> Post:
@@ -255,7 +243,7 @@ def to_post(row: dict[str, str], doc_id: str, site: str, offset: int) -> Post:
         score=as_int64(row.get("Score", "0")),
         is_answer=is_answer,
         text=html_to_text(row.get("Body", "")),
-        title="" if is_answer else " ".join(row["Title"].split()),
+        title="" if is_answer else " ".join(clean(row["Title"]).split()),
         tags=TAG_NAME.findall(row.get("Tags", "")),  # "<a><b>", since 2024 "|a|b|"
         created=row.get("CreationDate", ""),
         author=author_of(row, site),
@@ -277,10 +265,11 @@ def license_of(created: str) -> str:
 
 
 def author_of(row: dict[str, str], site: str) -> str:
-    """The author's page, or only a name where the account is gone, or ""."""
-    if owner := row.get("OwnerUserId"):
+    """The author's page; only a name where the account is gone, a name or number where the site is unknown, or ""."""
+    owner, name = row.get("OwnerUserId"), row.get("OwnerDisplayName", "")
+    if owner and site:
         return f"https://{site}/users/{owner}"
-    return row.get("OwnerDisplayName", "")
+    return name or (f"user {owner}" if owner else "")
 
 
 # posts -> threads
@@ -348,22 +337,20 @@ def reason_to_drop(post: Post, min_score: int | None) -> Reason | None:
 def _drop(post: Post, reason: Reason, judged: Post, min_score: int | None, tally: Tally) -> None:
     """Drop `post` because of `judged`: itself, or the question that it answers."""
     evidence = {} if judged is post else {"question": judged.doc_id}
-    score = {"value": judged.score, "threshold": min_score} if reason is Reason.LOW_SCORE else {}
-    tally.drop(post.doc_id, reason, **score, offset=post.offset, **evidence)
+    value, threshold = (judged.score, min_score) if reason is Reason.LOW_SCORE else (None, None)
+    tally.drop(post.doc_id, reason, value=value, threshold=threshold, offset=post.offset, **evidence)
 
 
 def to_document(question: Post, answers: list[Post], site: str) -> Document:
     """A question and the answers that stay -> RedPajama's text and fields."""
     text = "\n\nA: ".join([f"Q: {question.title} {question.text}".rstrip(), *(answer.text for answer in answers)])
-    meta = {
-        "language": language_of(site),
-        "url": f"https://{site}/questions/{question.id}",
+    of_site = {"language": language_of(site), "url": f"https://{site}/questions/{question.id}", "site": site}
+    meta = (of_site if site else {}) | {
         "timestamp": question.created,
         "source": "stackexchange",
         "question_score": str(question.score),
         "title": question.title,
         "tags": question.tags,
-        "site": site,
         "authors": [question.author, *(answer.author for answer in answers)],
         "license": question.license,
         "licenses": [question.license, *(answer.license for answer in answers)],
@@ -376,70 +363,36 @@ def to_document(question: Post, answers: list[Post], site: str) -> Document:
 
 def _posts_xml(file: RawFile, scratch: Path, tally: Tally) -> Iterator[bytes | None]:
     """The decompressed bytes of a Posts.xml, from whatever holds it."""
-    with file.open() as stream:
-        archived = stream.read(len(MAGIC_7Z)) == MAGIC_7Z
-    return _from_archive(file, scratch, tally) if archived else decompress.chunks(file, tally)
+    return _from_archive(file, scratch, tally) if sevenzip.is_7z(file) else decompress.chunks(file, tally)
 
 
 def _from_archive(file: RawFile, scratch: Path, tally: Tally) -> Iterator[bytes]:
-    """The bytes of the archive's Posts.xml. They go to disk first: only the end tells whether they are right."""
+    """The bytes of the archive's Posts.xml."""
     try:
-        with file.open() as stream:
-            found = _unpack(stream, scratch, max(MIN_EXPANSION_BYTES, MAX_EXPANSION * file.bytes))
-    except py7zr.exceptions.DecompressionBombError as error:
-        return tally.skip(0, file.bytes, Reason.EXPANSION_LIMIT, error=str(error))
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a seek to where no file can reach; anything else is this machine's trouble
-            raise
-        return tally.skip(0, file.bytes, Reason.DAMAGED, error=f"{type(error).__name__}: {error}")
-    except BAD_ARCHIVE as error:
-        return tally.skip(0, file.bytes, Reason.DAMAGED, error=f"{type(error).__name__}: {error}")
+        found = sevenzip.unpack(file, _the_posts, scratch)
+    except Unreadable as error:
+        return tally.skip(0, file.bytes, error.reason, error=str(error))
     decompress.consume(file, tally)
     if not found:
         tally.unit()
         return tally.drop("", Reason.NOT_A_POST, wanted="Posts.xml in the archive")
-    with scratch.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as plain:
-        yield from iter(lambda: plain.read(1 << 20), b"")
+    yield from sevenzip.read_unpacked(scratch)
 
 
-def _unpack(stream: BinaryIO, scratch: Path, max_bytes: int) -> bool:
-    """Posts.xml of a 7z -> `scratch`, as zstd; False if the archive has none."""
-    with py7zr.SevenZipFile(stream, max_extract_size=max_bytes) as archive, scratch.open("wb") as out:
-        names = [name for name in archive.namelist() if is_posts(name)]
-        if len(names) > 1:
-            raise ValueError(f"more than one Posts.xml: {names[:4]}")
-        with zstandard.ZstdCompressor(level=1).stream_writer(out) as packed:
-            archive.extract(targets=names, factory=_Into(packed))
-        return bool(names)
+def _the_posts(names: list[str]) -> str | None:
+    """The one Posts.xml of an archive. Raises ValueError if there are several."""
+    posts = [name for name in names if is_posts(name)]
+    if len(posts) > 1:
+        raise ValueError(f"more than one Posts.xml: {posts[:4]}")
+    return posts[0] if posts else None
 
 
-class _Into(WriterFactory):
-    """Hands py7zr the one writer that its one member goes to."""
-
-    def __init__(self, packed: zstandard.ZstdCompressionWriter) -> None:
-        self.packed = packed
-
-    def create(self, filename: str) -> Py7zIO:
-        return _Writer(self.packed)
-
-
-class _Writer(Py7zIO):
-    """A write-only Py7zIO."""
-
-    def __init__(self, packed: zstandard.ZstdCompressionWriter) -> None:
-        self.packed = packed
-
-    def write(self, s: bytes | bytearray) -> int:
-        return self.packed.write(s)
-
-    def read(self, size: int | None = None) -> bytes:
-        return b""
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return offset
-
-    def flush(self) -> None:
-        pass
-
-    def size(self) -> int:
-        return 0
+PIPELINE = Pipeline(
+    name="stackexchange",
+    version=3,
+    unit="post",
+    options=Options,
+    read=read,
+    libraries=("lxml", "py7zr"),
+    resolve=resolve,
+)

@@ -22,17 +22,19 @@ StarCoder's rules (arXiv 2305.06161, section 3; bigcode-project/bigcode-dataset,
     a file whose extension it does not include is left out. Each drop has rule, value and threshold on record.
 Differs from RedPajama-1T
     It has no Stack: this is the plan for its second version. Licences are checked again: all that the row names for
-    its most starred repository must be allowed, where the release asks it of any one repository; which ones are is a
-    published list (redpajama/license_lists.py), by default that of v1.1. v1.0 has weak copyleft: refused. Requests to
-    opt out that came after a release are honoured by a list of names. StarCoderData has no licences to check: its
-    rows are of v1.2. Its texts begin at random with a line of marks (`<reponame>…<filename>…<gh_stars>…`), which are
-    words of one tokenizer: taken off, unless `keep_prefix`; what they say is in the meta.
+    its most starred repository must be allowed, SPDX expressions as a whole, where the release asks it of any one
+    repository; which ones are is a published list (redpajama/license_lists.py), by default that of v1.1. v1.0 has weak
+    copyleft: refused. Requests to opt out that came after a release are honoured by a list of names. StarCoderData has
+    no licences to check: its rows are of v1.2. Its texts begin at random with a line of marks
+    (`<reponame>…<filename>…<gh_stars>…`), which are words of one tokenizer: taken off, unless `keep_prefix`; what they
+    say is in the meta. Line ends are line feeds.
 """
 
 import csv
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import fsspec
@@ -40,17 +42,16 @@ import pyarrow as pa
 from lxml import etree
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from redpajama.archives import parquet_cuts, parquet_rows
-from redpajama.io import InputError, RawFile
-from redpajama.license_lists import allowed, fold, misspelt
-from redpajama.manifest import Table
-from redpajama.quality import signals
+from redpajama.errors import InputError
+from redpajama.extract.encodings import unix_lines
+from redpajama.extract.license_lists import allowed, fold, misspelt
+from redpajama.extract.spdx import is_allowed
+from redpajama.pipelines import Pipeline
+from redpajama.quality.measures import inline
+from redpajama.raw import parquet
+from redpajama.raw.io import RawFile
 from redpajama.records import Document, Reason, Tally
-
-VERSION = 2
-UNIT = "row"
-LIBRARIES = ("pyarrow", "lxml")
-SIDE_FILES = ("optouts", "extensions")
+from redpajama.tables import Table
 
 MIN_VERSION = (1, 1)
 RELEASE = re.compile(r"hf://datasets/bigcode/(the-stack(?:-dedup|-v2[\w-]*)?)(?:@([^/]*))?/", re.IGNORECASE)
@@ -101,9 +102,6 @@ QUALITY = {  # of `lines`
     "min_alnum_fraction": 0.25,
     "min_alpha_fraction": 0.25,
 }
-
-
-cuts = parquet_cuts
 
 
 class Options(BaseModel):
@@ -174,10 +172,11 @@ class Choice(NamedTuple):
     """The options as they are compared: folded, and the files they name read."""
 
     languages: frozenset[str]
-    licenses: frozenset[str]
+    permits: Callable[[tuple[str, ...]], bool]  # whether all these licences are allowed
     optouts: frozenset[str]
     filters: Filters
     extensions: dict[tuple[str, str], Limits]  # (language, extension)
+    has_rules: bool  # whether one of these two asks for any
     keep_prefix: bool
 
 
@@ -186,7 +185,7 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
     choice = choose(options)
     for file in files:
         folder = posixpath.basename(posixpath.dirname(file.url))
-        for number, row in parquet_rows(file, COLUMNS, tally):
+        for number, row in parquet.rows(file, COLUMNS, tally):
             if "hexsha" not in row and "id" in row:
                 row["lang"] = folder
             yield from parse_row(row, number, choice, source, tally)
@@ -196,10 +195,11 @@ def choose(options: Options) -> Choice:
     """Fold the options' names; reads the list of those who opted out and the table of extensions."""
     return Choice(
         frozenset(map(language_key, options.languages)),
-        allowed(options.licenses),
+        permitting(options.licenses),
         read_optouts(options.optouts) if options.optouts else frozenset(),
         options.filters,
         read_extensions(options.extensions) if options.extensions else {},
+        bool(options.extensions) or options.filters != Filters(),
         options.keep_prefix,
     )
 
@@ -255,7 +255,7 @@ def parse_row(row: dict[str, Any], number: int, choice: Choice, source: str, tal
         tally.drop(doc_id, Reason.NOT_SELECTED, row=number, optout=optout)
     elif choice.languages and language_key(row.get("lang")) not in choice.languages:
         tally.drop(doc_id, Reason.NOT_SELECTED, row=number, lang=row.get("lang"))
-    elif not is_starcoder and not (licenses and choice.licenses.issuperset(map(fold, licenses))):
+    elif not is_starcoder and not choice.permits(tuple(licenses)):
         tally.drop(doc_id, Reason.LICENSE_NOT_ALLOWED, row=number, license=", ".join(licenses))
     elif not text or text.isspace():
         tally.drop(doc_id, Reason.EMPTY_TEXT, row=number)
@@ -266,7 +266,7 @@ def parse_row(row: dict[str, Any], number: int, choice: Choice, source: str, tal
         reason = Reason.BELOW_MINIMUM if rule.startswith("min_") else Reason.ABOVE_MAXIMUM
         tally.drop(doc_id, reason, value=value, threshold=threshold, row=number, rule=rule)
     else:
-        yield Document(doc_id, text, describe(row, licenses, is_starcoder))
+        yield Document(doc_id, unix_lines(text), describe(row, licenses, is_starcoder))
 
 
 def native_key(row: dict[str, Any]) -> str:
@@ -282,7 +282,8 @@ def describe(row: dict[str, Any], licenses: list[str], is_starcoder: bool) -> di
     if is_starcoder:
         return {name: row.get(name) for name in STARCODER_COLUMNS} | {"source": "starcoderdata"}
     meta = {name: row.get(name) for name in META_COLUMNS}
-    return {**meta, "max_stars_repo_licenses": licenses, "source": "the_stack"}
+    meta["max_stars_repo_licenses"], meta["source"] = licenses, "the_stack"
+    return meta
 
 
 def find_optout(row: dict[str, Any], optouts: frozenset[str]) -> str:
@@ -303,11 +304,24 @@ def licenses_in(value: Any) -> list[str]:
     return [str(name) for name in names if name]
 
 
+def permitting(names: Sequence[str]) -> Callable[[tuple[str, ...]], bool]:
+    """Whether a row has licences, and profiles and identifiers of these names allow each of them as a whole."""
+    permitted = allowed(names)
+
+    @lru_cache(maxsize=10_000)  # millions of rows have the same few lists
+    def permits(licenses: tuple[str, ...]) -> bool:
+        return bool(licenses) and all(is_allowed(license, lambda name: fold(name) in permitted) for license in licenses)
+
+    return permits
+
+
 # ---- StarCoder's rules
 
 
-def first_failure(text: str, row: dict[str, Any], choice: Choice) -> tuple[str, float, float] | None:
+def first_failure(text: str, row: dict[str, Any], choice: Choice) -> tuple[str, float, float | None] | None:
     """(rule, value, threshold) of the first rule for its language that a text fails."""
+    if not choice.has_rules:
+        return None
     limits = choice.extensions.get(_extension(row)) if choice.extensions else None
     measured = measure(text, language_key(row.get("lang")), choice.filters, limits)
     return next((found for found in measured if _fails(*found)), None)
@@ -362,5 +376,20 @@ def visible_chars(html: str) -> int:
 
 def _signals(text: str) -> dict[str, float]:
     """The signals of one text, by their names without prefix."""
-    measured = signals.measure(pa.array([text], pa.large_string()))
-    return {name.removeprefix(signals.PREFIX): column[0].as_py() for name, column in measured.items()}
+    measured = inline.measure(pa.array([text], pa.large_string()))
+    return {name.removeprefix(inline.PREFIX): column[0].as_py() for name, column in measured.items()}
+
+
+PIPELINE = Pipeline(
+    name="the_stack",
+    version=3,
+    unit="row",
+    options=Options,
+    read=read,
+    libraries=("pyarrow", "lxml"),
+    side_files=("optouts", "extensions"),
+    cuts=parquet.cuts,
+    check_inputs=check_inputs,
+    quality_rules=quality_rules,
+    kind="code",
+)

@@ -5,9 +5,11 @@ Input
     export version since 0.3, in UTF-8 or what its declaration or byte order mark says. RedPajama read the dump
     20230320 of 20 languages: bg ca cs da de en es fr hr hu it nl pl pt ro ru sl sr sv uk.
 Flow
-    dump -> `<page>` -> its latest revision -> wikitext, in mwparserfromhell's tokens -> per section: files, categories,
-    links to other languages, `<ref>`, tables, templates and magic words go, markup is stripped -> sections joined by a
-    blank line. The dump's head tells language, address and the names of its namespaces.
+    dump -> `<page>` -> its latest revision -> wikitext -> comments, tags, variants of the language and references to
+    characters resolved as MediaWiki does -> mwparserfromhell's tokens -> per section: files, categories, links to other
+    languages, `<ref>`, tables, templates and magic words go, markup is stripped -> sections joined by a blank line. The
+    dump's head tells language, address and the names of its namespaces. `redpajama/extract/wikitext.py` and the
+    `wiki_….py` beside it say which rule is whose.
 Output
     One document an article: namespace 0, no redirect, no disambiguation page. Meta: `title`, `url`, `language`,
     `timestamp` (of the dump, YYYYMMDD: the option `date`, else the date in the file's name, else the day of the page's
@@ -16,8 +18,11 @@ Differs from RedPajama-1T
     It ran Hugging Face's `wikipedia` script, which leaves the names of the categories as lines at the end of an
     article, links to other languages in old dumps, runs of blank lines, and now and then a `<ref>`; and which keeps
     disambiguation pages (here dropped; `keep_disambiguation`). The dump's own names of files and categories count too.
-    It drops all templates: here those stay that show one argument as prose (`lang`, `langx`, `lang-xx`, `transl`,
-    `nowrap`, `small`, `abbr` and the like), and the number and unit of `convert`. Items of lists have no leading space.
+    It drops all templates: here those stay that show a character, a quantity, a quotation or prose (`ndash`,
+    `convert`, `quote`, `lang`, `nowrap`, … and what they are called on each wiki: `extract/wiki_templates.tsv`). It
+    drops formulas: here `<math>` leaves its source between dollar signs, `<chem>` as `$\\ce{…}$`. It leaves marks of
+    bold and italic that never close, and glues lines at `<br>`. Items of lists have no leading space. Text has no
+    control characters (but tab and line end), noncharacters, U+FEFF or U+FFFD.
     Stubs of bots and other near-duplicates (9.6 % of its documents) are left to quality and dedup.
 """
 
@@ -31,29 +36,22 @@ from lxml import etree
 from mwparserfromhell.parser import ParserError
 from pydantic import BaseModel, ConfigDict
 
-from redpajama import decompress, markup, wikitext
+from redpajama.extract import wikitext
+from redpajama.extract.wiki_links import hidden_prefixes
 from redpajama.hashing import content_key
-from redpajama.io import RawFile
-from redpajama.markup import Kind
+from redpajama.pipelines import Pipeline
+from redpajama.raw import decompress, xml
+from redpajama.raw.io import RawFile
+from redpajama.raw.xml import Kind
 from redpajama.records import Document, Reason, Tally
 
-VERSION = 3
-UNIT = "page"
-LIBRARIES = ("lxml", "mwparserfromhell")
-SIDE_FILES = ()
-
 PAGE, END_OF_PAGE = rb"<page[\s>]", rb"</page\s*>"
-MEDIA, FILE, CATEGORY = -2, 6, 14
+FILE, CATEGORY = 6, 14
 NAMESPACES = {  # what every wiki understands; https://www.mediawiki.org/wiki/Help:Namespaces
     "media": -2, "special": -1, "talk": 1, "user": 2, "user talk": 3, "project": 4, "project talk": 5,
     "file": 6, "image": 6, "file talk": 7, "mediawiki": 8, "mediawiki talk": 9, "template": 10, "template talk": 11,
     "help": 12, "help talk": 13, "category": 14, "category talk": 15,
 }  # fmt: skip
-FILE_PREFIXES = """file image media datei bild fichier archivo imagen immagine bestand afbeelding plik grafika ficheiro
-    imagem файл изображение зображення датотека слика slika datoteka файл картинка soubor fil billede fájl kép fitxer
-    imatge fișier fişier imagine""".split()  # noqa: SIM905
-CATEGORY_PREFIXES = """category kategorie kategori catégorie categoría categoria categorie kategoria категория категорія
-    категорија kategorija kategória""".split()  # noqa: SIM905
 REDIRECT = re.compile(
     r"\s*#\s*(redirect\w*|weiterleitung|redirección|redirecionamento|rinvia|rinvio|patrz|przekieruj|tam|doorverwijzing|"
     r"перенаправление|перенапр|перенаправлення|преусмери|виж|пренасочване|přesměruj|omdirigering|átirányítás|"
@@ -97,11 +95,6 @@ ALL_DISAMBIGUATION_TEMPLATES = frozenset().union(*DISAMBIGUATION_TEMPLATES.value
 DISAMBIGUATION_PREFIXES = ("homonymie ", "razločitev ", "razločitev-", "rozcestník ")
 DISAMBIGUATION_SUFFIXES = (" disambiguation", " desambiguació")
 TEMPLATE_NAME = re.compile(r"\{\{([^{}|<>\[\]]++)(?=\||\}\}|<!--)")
-MAGIC_WORD = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
-SURROGATE = re.compile("[\ud800-\udfff]")
-OTHER_LANGUAGE = re.compile(
-    r"(?!(?:doi|isbn|issn|pmid|rfc|www|wp|wikt|s|w|d|c):)(?:[a-z]{2,3}|simple|[a-z]{2,3}-[a-z-]{2,10}):"
-)
 MAX_PARSING_COST = 40_000_000  # see parsing_cost; 1,145 real pages reach 2 million, the limit is some 15 seconds
 MAX_DEPTH = 100  # how far back a closing mark is matched; mwparserfromhell goes no deeper either
 CONSTRUCT = re.compile(
@@ -109,10 +102,6 @@ CONSTRUCT = re.compile(
     r"|\}\}|\]\]|\]|\|\}|(<\w++[^<>]*+(?=<|\Z)|<!--)"
 )
 CLOSED = re.compile(r"\[\[[^][{}<>]*+\]\]|\{\{[^][{}<>]*+\}\}")  # with nothing inside that could be unclosed
-FOOTNOTE = re.compile(r"<ref(?:\s[^<>]*+)?(?<!/)>(?:(?!</?ref\b).)*+</ref\s*+>", re.DOTALL | re.IGNORECASE)
-SHOWN_AS_IT_STANDS = re.compile(r"<(?:nowiki|pre|source|syntaxhighlight)\b", re.IGNORECASE)
-RAW_TAGS = {"ce", "chem", "gallery", "graph", "math", "nowiki", "pre", "score", "source", "syntaxhighlight", "timeline"}
-MAX_RAW_CHARS = 20_000
 CLOSES = {"{{": "}}", "[[": "]]", "[": "]", "{|": "|}"}
 MAY_STAY_OPEN = {f"</{tag}" for tag in ("li", "dd", "dt", "p", "section", "td", "th", "tr")}
 
@@ -148,6 +137,7 @@ class Page(NamedTuple):
     edited: str  # YYYY-MM-DDThh:mm:ssZ
     model: str
     wikitext: str
+    removed: int  # characters that XML forbids
 
 
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
@@ -163,7 +153,7 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
             if piece.kind is Kind.RECORD:
                 yield from read_page(piece, wiki, date, options, source, tally)
             else:
-                tally.quarantine("", markup.FAULTS[piece.kind], piece.data, offset=piece.offset)
+                tally.quarantine("", xml.FAULTS[piece.kind], piece.data, offset=piece.offset)
         if head.strip() and not seen_page and not file.start and b"<mediawiki" not in head and not has_page(file):
             tally.unit()
             tally.quarantine("", Reason.WRONG_FORMAT, head, wanted="a MediaWiki export of pages")
@@ -175,14 +165,14 @@ def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) 
 def cuts(file: RawFile, part_bytes: int) -> list[int]:
     """Where parts of a dump may begin; one that is not in UTF-8 is read as a whole."""
     first = next(iter(decompress.chunks(file, Tally())), None) or b""
-    return [] if markup.declared_encoding(first[: markup.DECLARATION_BYTES]) else decompress.cuts(file, part_bytes)
+    return [] if xml.declared_encoding(first[: xml.DECLARATION_BYTES]) else decompress.cuts(file, part_bytes)
 
 
-def pieces_of(file: RawFile, tally: Tally) -> Iterator[markup.Piece]:
+def pieces_of(file: RawFile, tally: Tally) -> Iterator[xml.Piece]:
     """The dump's head, which is empty in a range further on, and the pages of the file's range."""
     chunks = decompress.chunks(file, tally)
     rest = decompress.chunks(file.rest, Tally()) if file.stop < file.bytes else ()
-    return markup.records(chunks if file.start else markup.in_utf8(chunks), PAGE, END_OF_PAGE, rest, bool(file.start))
+    return xml.records(chunks if file.start else xml.in_utf8(chunks), PAGE, END_OF_PAGE, rest, bool(file.start))
 
 
 def head_of(file: RawFile) -> bytes:
@@ -227,7 +217,7 @@ def _first(pattern: str, text: str) -> str:
 
 
 def read_page(
-    piece: markup.Piece, wiki: Wiki, date: str, options: Options, source: str, tally: Tally
+    piece: xml.Piece, wiki: Wiki, date: str, options: Options, source: str, tally: Tally
 ) -> Iterator[Document]:
     """One page -> its document, or a row in the ledger."""
     page = parse_page(piece.data, wiki)
@@ -235,6 +225,8 @@ def read_page(
         tally.quarantine("", page, piece.data, offset=piece.offset)
         return
     doc_id = f"{source}/{wiki.key}/{page.key}"
+    if page.removed:  # said of a page that goes, too: zeros may have taken the end of one and the beginning of the next
+        tally.note(doc_id, Reason.FORBIDDEN_CHARACTER, offset=piece.offset, title=page.title, removed=page.removed)
     if reason := reason_to_drop(page, wiki, options):
         tally.drop(doc_id, reason, offset=piece.offset, title=page.title)
         return
@@ -257,7 +249,7 @@ def read_page(
 
 def parse_page(data: bytes, wiki: Wiki) -> Page | Reason:
     """The bytes of a `<page>` -> its latest revision, or why there is none."""
-    page = markup.parse(data)
+    page, removed = xml.parse_mended(data)
     if isinstance(page, Reason):
         return page
     title, revisions = page.findtext("title"), page.findall("revision")
@@ -274,6 +266,7 @@ def parse_page(data: bytes, wiki: Wiki) -> Page | Reason:
         edited=latest.findtext("timestamp") or "",
         model=latest.findtext("model") or "wikitext",
         wikitext=wikitext,
+        removed=removed,
     )
 
 
@@ -309,9 +302,7 @@ def is_disambiguation(wikitext: str, language: str) -> bool:
         return True
     names = (" ".join(name.replace("_", " ").split()).lower() for name in TEMPLATE_NAME.findall(wikitext))
     return any(
-        name in own
-        or name.startswith(DISAMBIGUATION_PREFIXES)
-        or name.endswith(DISAMBIGUATION_SUFFIXES)
+        name in own or name.startswith(DISAMBIGUATION_PREFIXES) or name.endswith(DISAMBIGUATION_SUFFIXES)
         for name in names
     )
 
@@ -320,51 +311,35 @@ def is_disambiguation(wikitext: str, language: str) -> bool:
 
 
 def to_text(source: str, wiki: Wiki) -> str | Reason:
-    """Wikitext -> plain text as Hugging Face's `wikipedia` script makes it, or why it cannot be parsed."""
-    source = without_notes(source)
-    if parsing_cost(source) > MAX_PARSING_COST:
+    """Wikitext -> plain text, or why it cannot be parsed."""
+    text = wikitext.resolved(source, wiki.language)
+    if parsing_cost(text) > MAX_PARSING_COST:
         return Reason.EXPANSION_LIMIT
     try:
-        texts = [tidy(section) for section in wikitext.sections_of(source, links_to_hide(wiki))]
+        sections = wikitext.sections_of(text, prefixes_to_hide(wiki), wiki.language)
     except ParserError:
         return Reason.UNDECODABLE
-    return "\n\n".join(text for text in texts if text)
-
-
-def without_notes(source: str) -> str:
-    """Wikitext without comments and footnotes, which show as nothing: a third of the time of a parser that often
-    stumbles there. Left as it is where they may be shown as they stand, in `<nowiki>` say.
-    """
-    return source if SHOWN_AS_IT_STANDS.search(source) else FOOTNOTE.sub("", _without_comments(source))
-
-
-def tidy(text: str) -> str:
-    """Without magic words, spaces at the end of a line, more than one blank line, and halves of characters."""
-    text = SURROGATE.sub("\ufffd", text)  # from `&#xD800;`
-    text = MAGIC_WORD.sub(lambda word: "" if word[0].isupper() else word[0], text)
-    text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
-    return re.sub(r"\n{3,}", "\n\n", text).strip()
+    return "\n\n".join(section for section in sections if section)
 
 
 def parsing_cost(source: str) -> int:
     """A guess of mwparserfromhell's work: at what never closes, or not where it should, it reads on and goes back.
 
-    12 KB of `<b>[[a|</b>]]` take 3 seconds, and the time grows faster than the square.
+    12 KB of `<x>[[a|</x>]]` take 3 seconds, and the time grows faster than the square.
     """
-    quotes = sum(line.count("''") * len(line) for line in source.split("\n"))
-    return unclosed(CLOSED.sub("\0", _without_comments(source))) * len(source) + quotes // 10
+    text = CLOSED.sub("\0", source)
+    at_most = (text.count("{") + text.count("[") + 3 * text.count("<")) * len(source)
+    return at_most if at_most <= MAX_PARSING_COST else unclosed(text) * len(source)
 
 
 def unclosed(text: str) -> int:
     """How many templates, links, tables, tags and quoted attributes do not end, or overlap others."""
     open_now: list[str] = []
-    count = at = 0
-    while found := CONSTRUCT.search(text, at):
-        at = found.end()
+    count = 0
+    for found in CONSTRUCT.finditer(text):
         opening, tag, closing_tag, broken = found.groups()
         if opening or tag:
             open_now.append(CLOSES.get(opening) or f"</{tag.lower()}")
-            at = _end_of_raw(text, tag, at) if tag and tag.lower() in RAW_TAGS else at
             count += (found[0].count('"') % 2 + found[0].count("'") % 2) if tag else 0
         elif broken:
             count += 1
@@ -374,22 +349,18 @@ def unclosed(text: str) -> int:
     return count + sum(close not in MAY_STAY_OPEN for close in open_now)
 
 
-def _end_of_raw(text: str, tag: str, at: int) -> int:
-    """Where the content of a tag ends in which nothing is markup, `<math>` say."""
-    end = text.find(f"</{tag}", at, at + MAX_RAW_CHARS)
-    return end if end >= 0 else at
+def prefixes_to_hide(wiki: Wiki) -> frozenset[str]:
+    """Prefixes of links that show nothing: of files, of categories, of other languages."""
+    local = [name for name, number in wiki.namespaces.items() if number in (FILE, CATEGORY)]
+    return hidden_prefixes(local)
 
 
-def _without_comments(source: str) -> str:
-    parts, at = [], 0
-    while (start := source.find("<!--", at)) >= 0 and (end := source.find("-->", start)) >= 0:
-        parts.append(source[at:start])
-        at = end + len("-->")
-    return "".join([*parts, source[at:]])
-
-
-def links_to_hide(wiki: Wiki) -> re.Pattern[str]:
-    """Matches the title of a link that shows as no text: to a file, to a category, to another language."""
-    local = [name for name, number in wiki.namespaces.items() if number in (MEDIA, FILE, CATEGORY)]
-    prefixes = "|".join(map(re.escape, sorted({*FILE_PREFIXES, *CATEGORY_PREFIXES, *local})))
-    return re.compile(rf"\s*(?:(?i:{prefixes})\s*:|{OTHER_LANGUAGE.pattern})")
+PIPELINE = Pipeline(
+    name="wikipedia",
+    version=4,
+    unit="page",
+    options=Options,
+    read=read,
+    libraries=("lxml", "mwparserfromhell"),
+    cuts=cuts,
+)

@@ -11,22 +11,25 @@ Output: a row for each link, in the dump's order: `key` (see `url_key`) and `url
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 
-from redpajama import decompress, markup
-from redpajama.artifacts import Outputs, Part, Store
-from redpajama.columns import TableWriter, read_batches
+from redpajama.corpus import inputs
+from redpajama.corpus.stages import INPUTS
+from redpajama.engine.parts import File, Outputs, Part, Result
+from redpajama.engine.shapes import Piece, Single
+from redpajama.engine.stages import Build
+from redpajama.engine.store import Store
+from redpajama.engine.tables import TableWriter, read_batches
 from redpajama.hashing import draw
-from redpajama.io import RawFile
-from redpajama.markup import Kind
+from redpajama.once import once
+from redpajama.raw import decompress, xml
+from redpajama.raw.io import RawFile
+from redpajama.raw.xml import Kind
 from redpajama.records import Reason, Tally
-from redpajama.stages import Build, Result, Step, fingerprint, versions
 
-VERSION = 1
 LINKS = pa.schema([pa.field("key", pa.uint64()), pa.field("url", pa.string())])
 PAGE, END_OF_PAGE = rb"<page[\s>]", rb"</page\s*>"
 HIDDEN = re.compile(r"<!--.*?-->|<nowiki>.*?</nowiki>", re.DOTALL | re.IGNORECASE)
@@ -98,26 +101,18 @@ def url_key(url: str) -> int:
 # ---- the stage
 
 
-def wanted(build: Build) -> list[str]:
-    """The Wikipedia sources whose links a classifier asks for."""
-    return sorted({classifier.cited_by for classifier in build.manifest.classifier if classifier.cited_by})
-
-
-def plan(build: Build) -> list[Part]:
-    """One part for each raw file."""
-    stamp = fingerprint(stage=["citations", VERSION], libraries=versions("lxml", "pyarrow"))
-    return [
-        Part("citations", name, stamp, [file["url"], file["sha256"]], {"file": file}, file["bytes"])
-        for name in wanted(build)
-        for file in (record.inputs[0] for record in build.parts("inputs", name))
-    ]
+def dumps(build: Build) -> Iterator[Piece]:
+    """One part for each raw file of the Wikipedia sources whose links a classifier asks for."""
+    for name in sorted({classifier.cited_by for classifier in build.manifest.classifier if classifier.cited_by}):
+        for file in inputs.files(build, name):
+            yield Piece(name, [file["url"], file["sha256"]], {"file": file}, file["bytes"])
 
 
 def extract(build: Build, part: Part, outputs: Outputs) -> Result:
     """The pages of one dump -> their links. What is damaged is on record in the documents' ledger."""
-    found = part.spec["file"]
-    file = RawFile(**{**found, "path": build.store.locate(found["path"])})
-    pages, dropped = 0, Counter()
+    file = inputs.raw_file(build, part.spec["file"])
+    dropped: Counter[str] = Counter()
+    pages = 0
     with TableWriter(outputs.file(".parquet"), LINKS) as writer:
         for reason, wikitext in wikitexts(file):
             pages += 1
@@ -130,10 +125,10 @@ def extract(build: Build, part: Part, outputs: Outputs) -> Result:
 
 def wikitexts(file: RawFile) -> Iterator[tuple[Reason | None, str]]:
     """Each page: (None, its last wikitext), or why it does not count and ""."""
-    pieces = markup.records(markup.in_utf8(decompress.chunks(file, Tally())), PAGE, END_OF_PAGE)
+    pieces = xml.records(xml.in_utf8(decompress.chunks(file, Tally())), PAGE, END_OF_PAGE)
     for piece in pieces:
         if piece.kind is not Kind.HEAD:
-            page = markup.parse(piece.data) if piece.kind is Kind.RECORD else markup.FAULTS[piece.kind]
+            page = xml.parse(piece.data) if piece.kind is Kind.RECORD else xml.FAULTS[piece.kind]
             if isinstance(page, Reason):
                 yield page, ""
             elif (page.findtext("ns") or "0").strip() != "0":
@@ -142,8 +137,8 @@ def wikitexts(file: RawFile) -> Iterator[tuple[Reason | None, str]]:
                 yield None, page.findtext("revision[last()]/text") or ""
 
 
-@lru_cache(maxsize=2)
-def _keys(store: Store, files: tuple[str, ...]) -> np.ndarray:
+@once(2)
+def _keys(store: Store, files: tuple[File, ...]) -> np.ndarray:
     columns = [np.zeros(0, np.uint64)]
     for file in files:
         columns += [batch.column("key").to_numpy() for batch in read_batches(store, file, ["key"])]
@@ -152,7 +147,7 @@ def _keys(store: Store, files: tuple[str, ...]) -> np.ndarray:
 
 def cited_keys(build: Build, source: str) -> np.ndarray:
     """The distinct keys of all URLs that a Wikipedia source cites, sorted; uint64[n], 8 bytes a link."""
-    return _keys(build.store, tuple(record.file(".parquet") for record in build.parts("citations", source)))
+    return _keys(build.store, tuple(record.file(".parquet") for record in build.named(STAGE.name, source)))
 
 
-STAGE = Step("citations", plan, extract)
+STAGE = Single(name="citations", version=2, libraries=("lxml", "pyarrow"), after=(INPUTS,), pieces=dumps, work=extract)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from redpajama.manifest import Manifest, Source
-from redpajama.quality import classifier, perplexity
+from redpajama.manifest import Manifest, Source, given
+from redpajama.quality.languages import label_of
+from redpajama.quality.models import classifier, perplexity
 from redpajama.quality.scores import BUCKET, LANGUAGE, LANGUAGE_SCORE, PERPLEXITY, probability_column
 from redpajama.records import Reason
 
@@ -39,6 +40,16 @@ def parameters(source: Source) -> dict[str, Any]:
     return found
 
 
+def named(manifest: Manifest, source: Source) -> list[str]:
+    """What evidence calls the models and the label: names, which may change where their bytes do not."""
+    found = [_language_model(source)] if source.language else []
+    if source.perplexity:
+        found += [source.perplexity.models[name].model for name in sorted(source.perplexity.models)]
+    if source.classifier:
+        found.append(manifest.classifier_named(source.classifier.name).positive_label)
+    return found
+
+
 def judge(table: pa.Table, manifest: Manifest, source: Source) -> list[Removal]:
     """Scores with buckets -> the documents that do not stay, in order of rows.
 
@@ -62,9 +73,9 @@ def _unsure(table: pa.Table, manifest: Manifest, source: Source) -> Iterator[Rem
 
 def _unwanted_languages(table: pa.Table, manifest: Manifest, source: Source) -> Iterator[Removal]:
     if source.language and source.language.keep:
-        scores, wanted = _numbers(table, LANGUAGE_SCORE), {None, *source.language.keep}
+        scores, wanted = _numbers(table, LANGUAGE_SCORE), set(map(label_of, source.language.keep))
         for row, label in enumerate(table.column(LANGUAGE).to_pylist()):
-            if label not in wanted:
+            if label is not None and label_of(label) not in wanted:
                 evidence = {"model": _language_model(source), "label": label, "keep": list(source.language.keep)}
                 yield Removal(row, Reason.LANGUAGE_NOT_KEPT, float(scores[row]), None, evidence)
 
@@ -79,9 +90,10 @@ def _unwanted_buckets(table: pa.Table, manifest: Manifest, source: Source) -> It
                 if bucket == "all":
                     yield Removal(row, Reason.PERPLEXITY_BUCKET, None, None, {"model": None, **evidence})
                     continue
-                head, middle = perplexity.cutoffs(wish, languages[row])
+                language = perplexity.model_of(wish, languages[row])
+                head, middle = perplexity.cutoffs(wish, language)
                 bound = middle if bucket == "tail" and "middle" in wish.keep else head
-                evidence["model"] = wish.models[languages[row]].model
+                evidence["model"] = wish.models[language].model
                 yield Removal(row, Reason.PERPLEXITY_BUCKET, float(values[row]), bound, evidence)
 
 
@@ -110,4 +122,4 @@ def _numbers(table: pa.Table, column: str) -> np.ndarray:
 
 
 def _language_model(source: Source) -> str:
-    return source.language.path or "lid.176.ftz"
+    return given(source.language).path or "lid.176.ftz"

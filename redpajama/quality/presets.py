@@ -1,15 +1,11 @@
 """Sets of rules that others filtered with, by name: `preset = "gopher"` in `[source.quality]`. A bound is inclusive:
 `max_x = 0.3` keeps 0.3. The order of a preset is that of its makers' code; the first rule that fails is the reason.
 
-What is left out: of RedPajama-1T's GitHub rules, letters for each token >= 1.5 (github_run_filter.py): that needs a
-given tokenizer, and its time; `min_alpha_chars_per_token = 1.5` beside the preset asks for it. C4's line rules and its
-bad words are a transform of the text; the preset `c4` holds what C4 asks of a page. StarCoder's rules go by language:
-option `filters` of the pipeline.
+What is left out: C4's line rules and its bad words are a transform of the text; the preset `c4` holds what C4 asks of a
+page. StarCoder's rules go by language: option `filters` of the pipeline. RedPajama-1T's fourth rule for GitHub (letters
+for each token) needs a given tokenizer, and its time: `redpajama-github` has it where the manifest gives one.
 
-Differs from datatrove 0.10.1 (bench/quality.py compares decisions): words are those of `str.split()`, not spaCy's,
-which count each punctuation mark as a word. n-grams are equal when their words are, there when their characters are
-("ab c" is "a bc"). A value is rounded to 8 decimals before it is compared. An empty text is removed by
-`min_gopher_words`.
+How a preset decides otherwise than its makers' code, with counts, stands in DIFFERENCES; bench/quality.py prints them.
 """
 
 from typing import NamedTuple
@@ -85,6 +81,29 @@ PRESETS: dict[str, dict[str, Bound]] = {
         "max_rps_lines_start_with_bulletpoint_mean": Bound(0.9, CARD),
         "max_rps_doc_frac_chars_top_2gram": Bound(0.2, CARD),
     },
+}
+
+OF_TOKENIZER = {  # rules that a preset has besides, where the manifest gives a tokenizer by path
+    "redpajama-github": {"min_alpha_chars_per_token": Bound(1.5, GITHUB)},
+}
+
+_PAGES = "1,281 pages (1,000 of C4, 281 of CommonCrawl)"
+_WORDS = (
+    "words are those of str.split(); datatrove 0.10.1 takes spaCy's by default, which count each punctuation mark as a "
+    f"word: gopher and fineweb together decide 121 of {_PAGES} otherwise than its filters, and none with the same words"
+)
+_ROUNDED = "values are rounded to 8 decimals before they are compared; an empty text is removed by min_gopher_words"
+_ALPHA = "107 of the 121: datatrove removes 104 since fewer than 0.8 of spaCy's words have a letter, keeps 3 short ones"
+_NGRAMS = "14 of the 121: datatrove removes 13, keeps 1; n-grams are equal when their words are, there when their "
+_NGRAMS += "characters are ('ab c' is 'a bc')"
+DIFFERENCES: dict[str, tuple[str, ...]] = {
+    "gopher": (_WORDS, _ALPHA, _NGRAMS, _ROUNDED),
+    "gopher-repetition": (_WORDS, _NGRAMS, _ROUNDED),
+    "gopher-quality": (_WORDS, _ALPHA, _ROUNDED),
+    "fineweb": (_WORDS, "none of the 121 is decided by these rules"),
+    "c4": (f"none of {_PAGES} is decided otherwise than by clean_page of TensorFlow Datasets with NLTK 3.5",),
+    "redpajama-github": ("min_alpha_chars_per_token = 1.5 only where the manifest gives a tokenizer by path",),
+    "redpajama-v2-default": ("none is known; not compared",),
 }
 
 

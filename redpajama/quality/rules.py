@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from redpajama.manifest import suggestion
-from redpajama.quality.catalogue import SIGNALS
-from redpajama.quality.presets import PRESETS
-from redpajama.quality.signals import PREFIX
+from redpajama.quality.measures.catalogue import SIGNALS
+from redpajama.quality.measures.inline import PREFIX
+from redpajama.quality.presets import OF_TOKENIZER, PRESETS
 from redpajama.records import Reason
 
 REASONS = {"min": Reason.BELOW_MINIMUM, "max": Reason.ABOVE_MAXIMUM}
@@ -82,6 +82,13 @@ def expand(table: Mapping[str, Any]) -> dict[str, Any]:
     return expanded
 
 
+def of_tokenizer(table: Mapping[str, Any]) -> dict[str, float]:
+    """The rules that a table's presets have besides where a tokenizer is given, but for those that it has itself."""
+    named = table.get(PRESET, [])
+    wanted = [OF_TOKENIZER.get(name, {}) for name in ([named] if isinstance(named, str) else named)]
+    return {key: float(bound.threshold) for rules in wanted for key, bound in rules.items() if key not in table}
+
+
 def sets_of(table: Mapping[str, Any]) -> set[str]:
     """The sets of signals that the rules are about; "inline" is one of them."""
     return {SIGNALS[rule.signal].set for rule in parse(table)}
@@ -104,7 +111,7 @@ def parse(table: Mapping[str, Any]) -> tuple[Rule, ...]:
     return rules
 
 
-def _rule(key: str, value: float) -> Rule:
+def _rule(key: str, value: object) -> Rule:
     if key not in KEYS:
         same_bound = [known for known in KEYS if known[:4] == key[:4]]
         raise ValueError(f"quality.{key}: no such rule" + _hint(key, same_bound or [PRESET, *KEYS]))
@@ -127,7 +134,7 @@ def judge(table: pa.Table | pa.RecordBatch, rules: Sequence[Rule]) -> Failures:
     first = np.full(table.num_rows, len(rules))
     values = np.full(table.num_rows, np.nan)
     for number in reversed(range(len(rules))):  # the first rule is written last
-        measured = pc.fill_null(pc.cast(table.column(rules[number].column), pa.float64()), np.nan).to_numpy()
+        measured = _values(table, rules[number])
         fails = rules[number].fails(measured)
         first[fails], values[fails] = number, measured[fails]
     rows = np.flatnonzero(first < len(rules))
@@ -139,3 +146,13 @@ def judge(table: pa.Table | pa.RecordBatch, rules: Sequence[Rule]) -> Failures:
         pa.array(values[rows]),
         pa.array([rule.threshold for rule in rules], pa.float64()).take(which),
     )
+
+
+def met(table: pa.Table | pa.RecordBatch, rules: Sequence[Rule]) -> dict[str, int]:
+    """{a rule's key: the rows that fail it}, whichever rule they fail first."""
+    return {rule.key: int(np.count_nonzero(rule.fails(_values(table, rule)))) for rule in rules}
+
+
+def _values(table: pa.Table | pa.RecordBatch, rule: Rule) -> np.ndarray:
+    """float64[n]; NaN for a missing one."""
+    return pc.fill_null(pc.cast(table.column(rule.column), pa.float64()), np.nan).to_numpy()

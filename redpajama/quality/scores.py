@@ -5,22 +5,24 @@ stage `quality`, so another one reads no text and runs no model. Buckets are no 
 from language, perplexity and the manifest's cut-offs (`with_buckets`).
 """
 
-import unicodedata
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from redpajama.artifacts import BuildFailed, Outputs, Part, PartRecord
-from redpajama.columns import read_batches, read_table
+from redpajama.corpus import reader
+from redpajama.corpus.stages import CLASSIFIERS, INPUTS, SCORES, per_documents, source_of
+from redpajama.engine.parts import Outputs, PartRecord
+from redpajama.engine.shapes import Counts
+from redpajama.engine.stages import Build, versions
+from redpajama.engine.tables import read_batches
+from redpajama.errors import BuildFailed
 from redpajama.manifest import Source
-from redpajama.quality import classifier, language, models, perplexity
-from redpajama.quality.models import ModelError
-from redpajama.stages import Build, Result, Step, fingerprint, versions
+from redpajama.quality.models import classifier, language, model_files, perplexity
+from redpajama.quality.models.model_files import ModelError
 
-VERSION = 1
 LANGUAGE, LANGUAGE_SCORE, PERPLEXITY, BUCKET = "q_language", "q_language_score", "q_perplexity", "q_bucket"
 
 
@@ -49,33 +51,24 @@ def schema(source: Source, with_classifier: bool = True) -> pa.Schema:
     return pa.schema(columns)
 
 
+def depends(build: Build, source: Source) -> Counts | None:
+    """As `identity`; None where the source asks for no model."""
+    return identity(build, source) if source.wants_models else None
+
+
 def identity(build: Build, source: Source, with_classifier: bool = True) -> dict[str, Any]:
     """All that a source's scores depend on, but for its documents: model hashes and library versions."""
-    found: dict[str, Any] = {"libraries": versions("fasttext-community", "pyarrow")}
+    found: dict[str, Any] = {"versions": versions("fasttext-community", "pyarrow")}
     if source.language:
         found["language"] = language.model_file(build, source).sha256
     if source.perplexity:
-        files = perplexity.model_files(build, source)
+        files = perplexity.files_by_language(build, source)
         found["perplexity"] = {name: [file.sha256 for file in pair] for name, pair in files.items()}
-        found["libraries"] |= versions(*perplexity.LIBRARIES)
-        found["unicode"] = unicodedata.unidata_version
+        found["versions"] |= versions(*perplexity.LIBRARIES)
     if source.classifier and with_classifier:
         label = build.manifest.classifier_named(source.classifier.name).positive_label
         found["classifier"] = [source.classifier.name, label, classifier.model_file(build, source.classifier).sha256]
     return found
-
-
-def plan(build: Build) -> list[Part]:
-    """One part for each documents part of a source that asks for models."""
-    parts = []
-    for source in build.manifest.source:
-        if source.wants_models:
-            stamp = fingerprint(stage=["scores", VERSION], **identity(build, source))
-            for documents in build.parts("documents", source.name):
-                spec = {"documents": documents.stem, "file": documents.file(".parquet")}
-                size = documents.counts["text_bytes"]
-                parts.append(Part("scores", source.name, stamp, documents.sha256, spec, size))
-    return parts
 
 
 def load(build: Build, source: Source, with_classifier: bool = True) -> Models:
@@ -85,7 +78,7 @@ def load(build: Build, source: Source, with_classifier: bool = True) -> Models:
         BuildFailed: one of them cannot be loaded.
     """
     try:
-        files = perplexity.model_files(build, source) if source.perplexity else {}
+        files = perplexity.files_by_language(build, source) if source.perplexity else {}
         return Models(
             language.load(build, source) if source.language else None,
             {name: perplexity.load(*pair) for name, pair in files.items()},
@@ -97,7 +90,7 @@ def load(build: Build, source: Source, with_classifier: bool = True) -> Models:
 
 def measure(texts: pa.Array, loaded: Models, positive: str = "") -> dict[str, pa.Array]:
     """Texts -> a column for each of the models that are there."""
-    lines, columns = models.one_line(texts), {}
+    lines, columns = model_files.one_line(texts), {}
     if loaded.language:
         columns[LANGUAGE], columns[LANGUAGE_SCORE] = language.identify(loaded.language, lines)
     if loaded.scorers:
@@ -110,46 +103,50 @@ def measure(texts: pa.Array, loaded: Models, positive: str = "") -> dict[str, pa
 def _perplexities(texts: pa.Array, languages: pa.Array, scorers: dict[str, perplexity.Scorer]) -> pa.DoubleArray:
     found: list[float | None] = [None] * len(texts)
     for name, scorer in scorers.items():
-        rows = pc.indices_nonzero(pc.fill_null(pc.equal(languages, name), False))
-        values = perplexity.measure(scorer, texts.take(rows).to_pylist())
-        for row, value in zip(rows.to_pylist(), values, strict=True):
+        rows = np.flatnonzero(perplexity.is_language(languages, name))
+        values = perplexity.measure(scorer, texts.take(pa.array(rows)).to_pylist())
+        for row, value in zip(rows.tolist(), values, strict=True):
             found[row] = value
     return pa.array(found, pa.float64())
 
 
-def score_part(build: Build, part: Part, outputs: Outputs) -> Result:
+def score_part(build: Build, source: Source, documents: PartRecord, outputs: Outputs) -> Counts:
     """The texts of one documents part -> scores, row group by row group."""
-    source = build.manifest.source_named(part.name)
     loaded, columns, rows = load(build, source), schema(source), 0
     positive = build.manifest.classifier_named(source.classifier.name).positive_label if source.classifier else ""
     with pq.ParquetWriter(outputs.file(".parquet"), columns, compression="zstd", version="2.6") as writer:
-        for batch in read_batches(build.store, part.spec["file"], ["doc_id", "text"]):
+        for batch in read_batches(build.store, documents.file(".parquet"), ["doc_id", "text"]):
             measured = measure(batch.column("text"), loaded, positive)
             table = pa.table([batch.column("doc_id"), *measured.values()], schema=columns)
             writer.write_table(table, row_group_size=table.num_rows)
             rows += table.num_rows
-    return [part.spec["documents"]], {"read": rows, "kept": rows}
+    return {"read": rows, "kept": rows}
 
 
-STAGE = Step("scores", plan, score_part)
+STAGE = per_documents(
+    "scores",
+    version=2,
+    libraries=("pyarrow",),
+    after=(INPUTS, CLASSIFIERS),
+    depends=depends,
+    work=score_part,
+    size="text_bytes",
+)
 
 
 # ---- for readers
 
 
-def record_of(build: Build, source: str, documents: str) -> PartRecord | None:
-    """The scores of the documents part of that stem; None where its source asks for no model."""
-    records = build.parts("scores", source) if source in build.records.get("scores", {}) else []
-    return next((record for record in records if record.inputs == [documents]), None)
+def of_part(build: Build, documents: PartRecord) -> pa.Table | None:
+    """Scores and buckets of a documents part, in its order; None where its source asks for no model."""
+    table = reader.beside(build, SCORES, documents)
+    return with_buckets(table.combine_chunks(), source_of(build, documents)) if table is not None else None
 
 
-def of_part(build: Build, source: str, documents: str) -> pa.Table | None:
-    """Scores and buckets of the documents part of that stem, in its order; None where its source asks for no model."""
-    record = record_of(build, source, documents)
-    if record is None:
-        return None
-    table = read_table(build.store, record.file(".parquet")).combine_chunks()
-    return with_buckets(table, build.manifest.source_named(source))
+def columns_beside(build: Build, documents: PartRecord) -> pa.Table | None:
+    """The same without the ids: to stand beside documents."""
+    table = of_part(build, documents)
+    return table.drop_columns("doc_id") if table is not None else None
 
 
 def with_buckets(table: pa.Table, source: Source) -> pa.Table:
@@ -160,11 +157,10 @@ def with_buckets(table: pa.Table, source: Source) -> pa.Table:
     return table.append_column(BUCKET, perplexity.bucket_of(source.perplexity, *columns))
 
 
-def beside(documents: pa.RecordBatch, scores: pa.Table) -> pa.RecordBatch:
-    """Documents with their scores as further columns; the rows are the same."""
-    for name in scores.column_names[1:]:
-        documents = documents.append_column(name, scores.column(name).combine_chunks())
-    return documents
+def buckets_asked(source: Source) -> list[Any]:
+    """What buckets depend on beside the scores: where they end; nothing where there are none."""
+    wish = source.perplexity
+    return [{name: perplexity.cutoffs(wish, name) for name in sorted(wish.models)}] if wish else []
 
 
 def released_meta(documents: pa.RecordBatch) -> pa.Array:

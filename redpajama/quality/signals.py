@@ -1,153 +1,158 @@
-"""Signals: what is measured on every text, for a whole Arrow batch at once and without a Python object per text.
+"""The stage `signals`: documents -> the signals of the sets that a source asks for, in the documents' order.
 
-A *character* is a Unicode code point. A *line* ends with "\\n" or with the text: a final "\\n" starts no other line, so
-an empty text has no line; "\\r" is a character like any other. *Whitespace* is what `str.split()` splits at. *Letters*
-and *digits* are the general categories L and N as the RE2 inside pyarrow knows them (`\\p{L}`, `\\p{N}`). Fractions and
-means of nothing are 0. Floats are rounded to 8 decimals, so that no sum's order shows in them.
+It reads ids and texts, row group by row group. Which sets: `signals` of the source, and those of its rules; thresholds
+are no part of it, so another one reads no text. A source whose rules need none but the documents' own has no part.
 """
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from redpajama.columns import buffers
-from redpajama.quality.catalogue import names_of
+from redpajama.corpus import inputs
+from redpajama.corpus.inputs import Found
+from redpajama.corpus.stages import INPUTS, TOKENIZER, per_documents
+from redpajama.engine.parts import Outputs, PartRecord
+from redpajama.engine.shapes import Counts
+from redpajama.engine.stages import Build, versions
+from redpajama.engine.tables import read_batches
+from redpajama.manifest import Source, suggestion
+from redpajama.quality import lists, rules
+from redpajama.quality.lists import ListError
+from redpajama.quality.measures.catalogue import SETS, SIGNALS, TOKENS, names_of
+from redpajama.quality.measures.inline import PREFIX
+from redpajama.tokenize import encode, tokenizer
 
-VERSION = 1
-LIBRARIES = ("pyarrow", "numpy")
-PREFIX = "q_"  # of the columns
-
-SIGNALS = tuple(names_of(["inline"]))  # defined in the catalogue
-
-BLOCK_BYTES = 1 << 20  # texts measured together: small enough for the processor's cache
-LINE_FEED = 0x0A
-WHITESPACE = (*range(0x09, 0x0E), *range(0x1C, 0x21), 0x85, 0xA0, 0x1680)
-WHITESPACE += (*range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
-LETTER, DIGIT, SPACE = 1, 2, 4  # bits of a character's class
-END_OF_CLASSES = 0x40000  # planes 4 to 16 hold no letter, digit or whitespace
+LIST_FIELDS = ("stop_words", "bad_words")
 
 
-def measure(texts: pa.LargeStringArray) -> dict[str, pa.Array]:
-    """Texts -> a column `q_...` for each signal: counts as int64, fractions and means as float64.
-
-    Works in blocks of whole texts; beyond the texts it takes some ten times BLOCK_BYTES, or the longest text.
+def wanted_sets(source: Source) -> list[str]:
+    """The sets that a source asks for, by name or by a rule.
 
     Raises:
-        ValueError: a text is null.
+        ValueError: one line that names the key.
     """
-    blocks = [_measure_block(data, bounds) for data, bounds in _blocks(*buffers(texts))]
-    return {PREFIX + name: pa.array(np.concatenate([block[name] for block in blocks])) for name in SIGNALS}
+    known = [*SETS, TOKENS]
+    asked = SETS if source.signals == "all" else source.signals or []
+    if unknown := [name for name in asked if name not in known]:
+        raise ValueError(f"signals: no set is called '{unknown[0]}'" + suggestion(unknown[0], ["all", *known]))
+    return [name for name in known if name in {*asked, *rules.sets_of(source.quality)}]
 
 
-def _measure_block(data: np.ndarray, bounds: np.ndarray) -> dict[str, np.ndarray]:
-    """uint8[bytes] of n texts and the n + 1 places where they begin and end -> n values for each signal."""
-    is_first_byte = (data & 0xC0) != 0x80
-    classes = _classify(data)
-    chars = _count(is_first_byte, bounds)
-    lines, longest = _measure_lines(data, is_first_byte, bounds)
+def wants_tokens(source: Source) -> bool:
+    """Whether a source's signals need the tokenizer before anything is removed: it must be a given one."""
+    return TOKENS in wanted_sets(source)
+
+
+def check(source: Source) -> None:
+    """What the rules and sets of a source need.
+
+    Raises:
+        ValueError: one line that names the key.
+    """
+    wanted_sets(source)
+    needed = [rule.key for rule in rules.parse(source.quality) if rule.signal == "rps_doc_ldnoobw_words"]
+    if needed and not source.bad_words:
+        raise ValueError(f"quality.{needed[0]}: needs bad_words, a file with a word or a phrase a line")
+
+
+def depends(build: Build, source: Source) -> Counts | None:
+    """The sets, and the lists and the tokenizer that they are measured with; None where no set is asked for."""
+    if not (sets := wanted_sets(source)):
+        return None
+    hashes = {name: file["sha256"] for name, file in _list_files(build, source).items()}
+    return {"sets": sets, "lists": hashes, **_tokenizer_of(build, sets)}
+
+
+def _tokenizer_of(build: Build, sets: list[str]) -> dict[str, Any]:
+    if TOKENS not in sets:
+        return {}
+    return {"tokenizer": tokenizer.tokenizer_part(build).content, "tokenizers": versions("tokenizers")}
+
+
+def _list_files(build: Build, source: Source) -> dict[str, Found]:
+    named = [name for name in LIST_FIELDS if getattr(source, name)]
+    return {name: inputs.side_file(build, f"{source.name}.{name}") for name in named}
+
+
+def schema(sets: list[str]) -> pa.Schema:
+    """The columns of a signals part."""
+    types = {"count": pa.int64()}
+    columns = [pa.field(PREFIX + name, types.get(SIGNALS[name].unit, pa.float64())) for name in names_of(sets)]
+    return pa.schema([pa.field("doc_id", pa.string()), *columns])
+
+
+def measure_part(build: Build, source: Source, documents: PartRecord, outputs: Outputs) -> Counts:
+    """The texts of one documents part -> their signals."""
+    from redpajama.quality.measures import batch as measures
+
+    sets = wanted_sets(source)
+    compiled = [name for name in sets if name != TOKENS]
+    files = _list_files(build, source)
+    entries = {n: read_list(n, build.store.locate(file["path"]), file["url"]) for n, file in files.items()}
+    wanted = measures.word_lists(**entries)
+    columns, rows = schema(sets), 0
+    inline = ["q_chars", "q_alpha_fraction"] if TOKENS in sets else []
+    with pq.ParquetWriter(outputs.file(".parquet"), columns, compression="zstd", version="2.6") as writer:
+        for batch in read_batches(build.store, documents.file(".parquet"), ["doc_id", "text", *inline]):
+            measured = measures.measure(batch.column("text"), compiled, wanted)
+            if inline:
+                measured |= measure_tokens(batch, tokenizer.open_tokenizer(build))
+            table = pa.table([batch.column("doc_id"), *measured.values()], schema=columns)
+            writer.write_table(table, row_group_size=table.num_rows)
+            rows += table.num_rows
+    if inline:
+        tokenizer.note_backend(build, outputs.part, tokenizer.open_tokenizer(build))
+    return {"read": rows, "kept": rows}
+
+
+def measure_tokens(batch: pa.RecordBatch, encoder: encode.Tokenizer) -> dict[str, pa.Array]:
+    """Documents (text, q_chars, q_alpha_fraction) -> the signals of the set `tokens`; nothing for nothing is 0."""
+    chars, fraction = (batch.column(name).to_numpy() for name in ("q_chars", "q_alpha_fraction"))
+    tokens = encoder.count(batch.column("text"))
+    letters = np.rint(fraction * chars)
     return {
-        "chars": chars,
-        "bytes": np.diff(bounds),
-        "words": _count(_word_starts(classes & SPACE != 0, bounds), bounds),
-        "lines": lines,
-        "max_line_chars": longest,
-        "mean_line_chars": _ratio(chars, lines),
-        "alnum_fraction": _ratio(_count(classes & (LETTER | DIGIT) != 0, bounds), chars),
-        "alpha_fraction": _ratio(_count(classes & LETTER != 0, bounds), chars),
+        "q_tokens": pa.array(tokens),
+        "q_tokens_per_char": pa.array(np.round(tokens / np.maximum(chars, 1), 8)),
+        "q_alpha_chars_per_token": pa.array(np.round(letters / np.maximum(tokens, 1), 8)),
     }
 
 
-def _classify(data: np.ndarray) -> np.ndarray:
-    """The class of each character at its first byte; whitespace at all its bytes; 0 elsewhere. uint8[bytes]."""
-    of_byte = np.zeros(256, np.uint8)
-    of_byte[:128] = _class_table(128)[:128]
-    classes = of_byte.take(data)
-    first = np.flatnonzero(data >= 0xC0)
-    if len(first):
-        codes = np.minimum(_decode(data, first), END_OF_CLASSES)
-        classes[first] = found = _class_table(END_OF_CLASSES)[codes]
-        spaces = found == SPACE
-        classes[first[spaces] + 1] = SPACE
-        classes[first[spaces & (codes >= 0x800)] + 2] = SPACE
-    return classes
+def read_list(field: str, path: str, url: str) -> list[str]:
+    """The entries of one of LIST_FIELDS: words, or phrases as texts are folded, so that case and marks do not matter.
+
+    Raises:
+        ListError: an entry could never be met.
+    """
+    from redpajama.quality.measures.batch import folded
+
+    entries = lists.read_words(path, url)
+    forms = folded(entries) if field == "bad_words" else entries
+    for number, (entry, form) in enumerate(zip(entries, forms, strict=True), 1):
+        if entry and not form:
+            raise ListError(f"{url}: line {number}, '{entry}': only marks, which no word of a text has")
+        if field == "stop_words" and len(form.split()) > 1:
+            raise ListError(f"{url}: line {number}, '{entry}': a stop word is one word")
+    return list(filter(None, forms))
 
 
-def _decode(data: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The code points of the characters of two to four bytes whose first bytes are at `first`. int32[n]."""
-    codes = data[first].astype(np.int32)
-    length = 2 + (codes >= 0xE0) + (codes >= 0xF0)
-    codes &= 0x7F >> length
-    for place in range(1, 4):
-        more = np.flatnonzero(length > place)
-        codes[more] = codes[more] << 6 | data[first[more] + place] & 0x3F
-    return codes
+STAGE = per_documents(
+    "signals",
+    version=3,  # of the definitions, too
+    libraries=("numpy", "pyarrow", "unicode"),
+    after=(INPUTS, TOKENIZER),
+    depends=depends,
+    work=measure_part,
+    size="text_bytes",
+)
 
 
-@cache
-def _class_table(end: int) -> np.ndarray:
-    """The class of each code point below `end`, and 0 for `end` itself. uint8[end + 1]."""
-    codes = np.arange(end)
-    codes = codes[(codes < 0xD800) | (codes > 0xDFFF)]  # surrogates are no characters
-    characters = pa.array(list(codes.astype("<u4").tobytes().decode("utf-32-le")), pa.large_string())
-    table = np.zeros(end + 1, np.uint8)
-    for bit, pattern in ((LETTER, r"\p{L}"), (DIGIT, r"\p{N}")):
-        table[codes] |= np.uint8(bit) * pc.match_substring_regex(characters, pattern).to_numpy(zero_copy_only=False)
-    table[[code for code in WHITESPACE if code < end]] = SPACE
-    return table
+# ---- for readers
 
 
-def _word_starts(is_space: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Marks the first byte of each word: no whitespace, and before it whitespace or another text."""
-    starts = ~is_space
-    starts[1:] &= is_space[:-1]
-    first = bounds[:-1][np.diff(bounds) > 0]
-    starts[first] = ~is_space[first]
-    return starts
-
-
-def _measure_lines(data: np.ndarray, is_first_byte: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per text: its lines, and the characters of the longest; int64[n] each."""
-    has_text = np.diff(bounds) > 0
-    feeds = data == LINE_FEED
-    starts = np.zeros(len(data), bool)
-    starts[1:] = feeds[:-1]
-    starts[bounds[:-1][has_text]] = True
-    lines = _count(starts, bounds)
-    line_chars = _count(is_first_byte & ~feeds, np.append(np.flatnonzero(starts), len(data)))
-    longest = np.zeros_like(lines)
-    if len(line_chars):
-        first_line = (np.cumsum(lines) - lines)[has_text]
-        longest[has_text] = np.maximum.reduceat(line_chars, first_line)
-    return lines, longest
-
-
-def _count(marks: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """How many of bool[bytes] are set in each [bounds[i], bounds[i + 1]); int64[n]. By rank over a bit vector."""
-    packed = np.packbits(marks, bitorder="little")
-    words = np.zeros(len(marks) // 64 + 1, "<u8")
-    words.view(np.uint8)[: len(packed)] = packed
-    counts = np.bitwise_count(words)
-    before_word = np.cumsum(counts, dtype=np.int64) - counts
-    word, bit = bounds >> 6, (bounds & 63).astype(np.uint64)
-    below = (np.uint64(1) << bit) - np.uint64(1)
-    return np.diff(before_word[word] + np.bitwise_count(words[word] & below))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole to 8 decimals; 0 where there is nothing."""
-    return np.round(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0), 8)
-
-
-def _blocks(data: np.ndarray, bounds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Runs of whole texts of about BLOCK_BYTES, at least one text each (or the only, empty run)."""
-    start, last = 0, len(bounds) - 1
-    while True:
-        fitting = int(np.searchsorted(bounds, bounds[start] + BLOCK_BYTES, side="right")) - 1
-        end = min(max(fitting, start + 1), last)
-        yield data[bounds[start] : bounds[end]], bounds[start : end + 1] - bounds[start]
-        if end == last:
-            return
-        start = end
+def columns_of(wanted: Sequence[rules.Rule]) -> tuple[list[str], list[str]]:
+    """The columns that rules are about: the documents' own, and those of this stage."""
+    own = {rule.column for rule in wanted if SIGNALS[rule.signal].set == "inline"}
+    return sorted(own), sorted({rule.column for rule in wanted} - own)

@@ -2,19 +2,24 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.artifacts import Store, UserError
-from redpajama.columns import read_batches, read_table
-from redpajama.dedup import guard, near
-from redpajama.report.why import open_build
-from redpajama.stages import Build
+from redpajama.corpus import verdicts
+from redpajama.corpus.stages import DOCUMENTS
+from redpajama.dedup import guard
+from redpajama.dedup.near import clusters, near
+from redpajama.dedup.near.nodes import nodes_of
+from redpajama.engine import homes
+from redpajama.engine.parts import PartRecord
+from redpajama.engine.stages import Build
+from redpajama.engine.store import Store
+from redpajama.engine.tables import read_table
+from redpajama.errors import UserError
+from redpajama.report.builds import open_build
 
 EXAMPLES = 3
 EXAMPLE_CHARS = 100
@@ -25,6 +30,7 @@ class Cluster:
     """Documents that candidates connect. Only pairs that were measured are known to be similar."""
 
     size: int
+    unchecked: int = 0  # survivors that were not compared with all that they may be like
     members: dict[str, str] = field(default_factory=dict)  # id -> documents part
     removed: dict[str, tuple[float, str]] = field(default_factory=dict)  # id -> (similarity, survivor or other one)
 
@@ -39,6 +45,7 @@ class Cluster:
             "size": self.size,
             "kept": len(kept),
             "removed": len(self.removed),
+            "unchecked": self.unchecked,
             "sources": dict(sorted(Counter(doc_id.partition("/")[0] for doc_id in self.members).items())),
             "similarity": [similarities[0], similarities[-1]] if similarities else None,
             "examples": [self._example(build, doc_id) for doc_id in self._examples(first)],
@@ -64,55 +71,51 @@ def largest_clusters(store: Store, record: dict[str, Any], top: int) -> list[dic
         UserError: it has no near-dedup; one line.
     """
     build = open_build(store, record)
-    if "clusters" not in build.records or "near" not in build.records:
+    if clusters.NAME not in build.records or near.STAGE.name not in build.records:
         raise UserError(f"{store.url}: build '{record['manifest']['name']}' has no near-dedup: give [dedup] a `near`")
-    clusters = _largest(build, top)
-    roots = _add_members(build, clusters)
-    _add_removals(build, roots)
-    shown = [cluster.to_json(build) for cluster in clusters.values()]
+    found = _largest(build, top)
+    _add_removals(build, _add_members(build, found))
+    shown = [cluster.to_json(build) for cluster in found.values()]
     return sorted(shown, key=lambda cluster: (-cluster["size"], cluster["survivor"]))
-
-
-def _clustered(build: Build) -> Iterator[pa.RecordBatch]:
-    for record in build.parts("clusters"):
-        yield from read_batches(build.store, record.file(".parquet"))
 
 
 def _largest(build: Build, top: int) -> dict[int, Cluster]:
     """{root: cluster without members}: every row says how large its cluster is."""
     best: dict[int, int] = {}
-    for batch in _clustered(build):
-        best |= dict(zip(batch.column("cluster").to_pylist(), batch.column("size").to_pylist(), strict=True))
+    for table in homes.all_rows(build, clusters.NAME, clusters.HOME):
+        best |= dict(zip(table.column("cluster").to_pylist(), table.column("size").to_pylist(), strict=True))
         best = dict(heapq.nsmallest(top, best.items(), key=lambda item: (-item[1], item[0])))
-    return {root: Cluster(size) for root, size in best.items()}
+    known = {root: count for part in build.parts(near.STAGE.name) for root, count in _unchecked(part).items()}
+    return {root: Cluster(size, known.get(str(root), 0)) for root, size in best.items()}
 
 
-def _add_members(build: Build, clusters: dict[int, Cluster]) -> dict[str, list[Cluster]]:
+def _unchecked(part: PartRecord) -> dict[str, int]:
+    """{root: survivors left open} of the worst clusters of a part."""
+    return part.counts["unchecked_in"]
+
+
+def _add_members(build: Build, found: dict[int, Cluster]) -> dict[str, list[Cluster]]:
     """Fill in the members' ids; {id: its clusters} (versions of one id may stand in several parts)."""
-    wanted, found = pa.array(list(clusters), pa.int64()), []
-    for batch in _clustered(build):
-        found.append(batch.filter(pc.is_in(batch.column("cluster"), value_set=wanted)))
-    table = pa.Table.from_batches(found, near.CLUSTERED).sort_by("node")
-    nodes, roots = (table.column(name).to_numpy() for name in ("node", "cluster"))
+    wanted, nodes = pa.array(list(found), pa.int64()), nodes_of(build)
     by_id: dict[str, list[Cluster]] = {}
-    for first, signed in near.nodes(build):
-        start, end = np.searchsorted(nodes, [first, first + signed.counts["kept"]])
-        if end > start:
-            ids = read_table(build.store, signed.file(".parquet"), ["doc_id"]).column("doc_id")
-            documents = signed.inputs[0].partition("/")[2]
-            chosen = ids.take(pa.array(nodes[start:end] - first)).to_pylist()
-            for doc_id, root in zip(chosen, roots[start:end].tolist(), strict=True):
-                clusters[root].members[doc_id] = documents
-                by_id.setdefault(doc_id, []).append(clusters[root])
+    for documents in build.parts(DOCUMENTS):
+        members = homes.read(build, clusters.NAME, documents, clusters.HOME)
+        own = members.filter(pc.is_in(members.column("cluster"), value_set=wanted))
+        if own.num_rows:
+            ids = read_table(build.store, documents.file(".parquet"), ["doc_id"]).column("doc_id")
+            places = own.column("node").to_numpy() - nodes.bounds(documents)[0]
+            chosen = ids.take(pa.array(places)).to_pylist()
+            for doc_id, root in zip(chosen, own.column("cluster").to_pylist(), strict=True):
+                found[root].members[doc_id] = documents.id
+                by_id.setdefault(doc_id, []).append(found[root])
     return by_id
 
 
 def _add_removals(build: Build, by_id: dict[str, list[Cluster]]) -> None:
     wanted = pa.array(list(by_id), pa.string())
-    for record in build.parts("near"):
-        for batch in read_batches(build.store, record.file(".parquet"), ["doc_id", "value", "evidence"]):
-            for row in batch.filter(pc.is_in(batch.column("doc_id"), value_set=wanted)).to_pylist():
-                other = guard.other_of(row["evidence"])["doc_id"]
-                for cluster in by_id[row["doc_id"]]:
-                    if other in cluster.members:
-                        cluster.removed[row["doc_id"]] = (row["value"], other)
+    for table in verdicts.every(build, near.STAGE.name):
+        for row in table.filter(pc.is_in(table.column("doc_id"), value_set=wanted)).to_pylist():
+            other = guard.other_of(row["evidence"])["doc_id"]
+            for cluster in by_id[row["doc_id"]]:
+                if other in cluster.members:
+                    cluster.removed[row["doc_id"]] = (row["value"], other)

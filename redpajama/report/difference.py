@@ -19,7 +19,8 @@ def word_difference(one: str, other: str) -> list[Piece]:
     """
     if one.split() == other.split():
         return []
-    pieces, size = [], 0
+    pieces: list[Piece] = []
+    size = 0
     for piece in _with_context(_compare(one.split(), other.split())):
         room = MAX_CHARS - size
         if len(piece[1]) > room:
@@ -50,11 +51,11 @@ def _compare(one: list[str], other: list[str]) -> Iterator[tuple[str, list[str]]
 
 def _with_context(parts: Iterator[tuple[str, list[str]]]) -> Iterator[Piece]:
     """The same as strings, where both agree with CONTEXT_WORDS at each end."""
-    parts = [part for part in parts if part[1]]
-    for number, (kind, words) in enumerate(parts):
+    found = [part for part in parts if part[1]]
+    for number, (kind, words) in enumerate(found):
         if kind == "=":
             head = words[:CONTEXT_WORDS] if number else []
-            tail = words[-CONTEXT_WORDS:] if number < len(parts) - 1 else []
+            tail = words[-CONTEXT_WORDS:] if number < len(found) - 1 else []
             if len(head) + len(tail) < len(words):
                 words = [*head, CUT, *tail]
         yield kind, " ".join(words)

@@ -18,11 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from redpajama.artifacts import PartRecord, Store
-from redpajama.columns import open_table, read_table
-from redpajama.manifest import Manifest, Source
-from redpajama.quality import catalogue, rules, scores, signals
-from redpajama.stages import Build, Job
+from redpajama.engine.parts import File, PartRecord
+from redpajama.engine.stages import Build
+from redpajama.engine.store import Store
+from redpajama.engine.tables import open_table, read_table
+from redpajama.manifest import Source, given
+from redpajama.quality import rules, scores
+from redpajama.quality.measures import catalogue, inline
+from redpajama.report.builds import open_build
 
 BINS = 72
 NEIGHBOURS = 10  # documents shown on each side of a threshold
@@ -72,32 +75,31 @@ class Columns:
         self._files = self._find()
         self.unit, self.weights = self._weigh()
 
-    def _find(self) -> dict[str, list[str]]:
+    def _find(self) -> dict[str, list[File]]:
         """{column: the file of each documents part that has it}; only numbers."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[File]] = {}
         for stage in STAGES:
             if self.source.name in self.build.records.get(stage, {}):
-                keys = [record.file(".parquet") for record in self._beside(stage)]
-                for name in _numeric(self.build.store, keys[0]) if keys else []:
-                    found[name] = keys
+                files = [record.file(".parquet") for record in self._beside(stage)]
+                for name in _numeric(self.build.store, files[0]) if files else []:
+                    found[name] = files
         return found
 
     def _beside(self, stage: str) -> list[PartRecord]:
         """The parts of a stage in the order of the documents parts that they measure."""
         if stage == "documents":
             return self.documents
-        records = {record.inputs[0]: record for record in self.build.parts(stage, self.source.name)}
-        return [records[part.stem] for part in self.documents]
+        return [given(self.build.made_for(stage, part)) for part in self.documents]
 
     def _weigh(self) -> tuple[str, np.ndarray]:
         """What a document weighs: its tokens where all are counted, else its bytes."""
         if self.source.name in self.build.records.get("counts", {}):
-            keys = [record.file(".parquet") for record in self._beside("counts")]
-            return "tokens", self._read(keys, "n_tokens").astype(np.int64)
+            files = [record.file(".parquet") for record in self._beside("counts")]
+            return "tokens", self._read(files, "n_tokens").astype(np.int64)
         return "bytes", self._read(self._files["q_bytes"], "q_bytes").astype(np.int64)
 
-    def _read(self, keys: list[str], name: str) -> np.ndarray:
-        tables = [read_table(self.build.store, key, [name]).column(name) for key in keys]
+    def _read(self, files: list[File], name: str) -> np.ndarray:
+        tables = [read_table(self.build.store, file, [name]).column(name) for file in files]
         numbers = [pc.fill_null(pc.cast(column, pa.float64()), np.nan).to_numpy() for column in tables]
         return np.concatenate([np.zeros(0), *numbers])
 
@@ -141,10 +143,10 @@ def _beginnings(store: Store, part: PartRecord, rows: list[int]) -> Iterator[tup
             first = end
 
 
-def _numeric(store: Store, key: str) -> list[str]:
-    with open_table(store, key) as file:
-        schema = pq.read_schema(file)
-    return [field.name for field in schema if field.name.startswith(signals.PREFIX) and _is_number(field.type)]
+def _numeric(store: Store, file: File) -> list[str]:
+    with open_table(store, file) as opened:
+        schema = pq.read_schema(opened)
+    return [field.name for field in schema if field.name.startswith(inline.PREFIX) and _is_number(field.type)]
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -236,8 +238,7 @@ def _nearest(values: np.ndarray, rows: np.ndarray, sign: int) -> list[int]:
 
 def explore(store: Store, record: dict[str, Any]) -> dict[str, Any]:
     """A build record -> all that the page shows, ready for JSON."""
-    stages = {stage: {name: e["record"] for name, e in names.items()} for stage, names in record["stages"].items()}
-    build = Build(Job(Manifest(**record["manifest"]), store.url), stages)
+    build = open_build(store, record)
     sources = [Columns(build, source) for source in build.manifest.source]
     names = list(dict.fromkeys(name for columns in sources for name in columns.names))
     wanted: dict[str, set[int]] = {columns.source.name: set() for columns in sources}
@@ -269,7 +270,7 @@ def _signal(name: str, sources: list[Columns], wanted: dict[str, set[int]]) -> d
         wanted[columns.source.name] |= {row for each in near for side in ("below", "above") for row, _ in each[side]}
         start = {name: int(np.searchsorted(line.cuts, line.cut_of(name, bound[name]))) for name in bound}
         found[columns.source.name] = {**counts(column, line.cuts), "bounds": bound, "start": start, "near": near}
-    key = name.removeprefix(signals.PREFIX)
+    key = name.removeprefix(inline.PREFIX)
     labels = _labels(line, np.sort(values), bounds.values())
     cuts = {"cuts": _six_digits(line.cuts).tolist(), "at": _positions(line)}
     return {"key": key, "about": describe(key), "log": line.is_log, **cuts, **labels, "sources": found}

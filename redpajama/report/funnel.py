@@ -1,15 +1,12 @@
 """A build's records -> what became of each source: read, kept, dropped by reason, drawn, and its share."""
 
-import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from redpajama.artifacts import BuildFailed, Store, UserError, read_stage
-from redpajama.hashing import canonical_json, sha256_of
-from redpajama.manifest import Manifest
-
-DUPLICATES = {"identity": "duplicate-id", "exact": "exact-duplicate", "near": "near-duplicate"}  # stage -> reason
+from redpajama.engine.gathered import read_stage
+from redpajama.engine.store import Store
+from redpajama.manifest import Manifest, given
 
 
 @dataclass
@@ -40,52 +37,6 @@ class SourceRow:
         return {**vars(self), **tables}
 
 
-def find_builds(store: Store, name: str = "") -> list[str]:
-    """The name itself, or the names of all builds in ROOT, sorted.
-
-    Raises:
-        UserError: there is none, or none of that name; one line.
-    """
-    keys = [key for key, _ in store.keys("builds") if key.endswith(".json")]
-    found = [key.removeprefix("builds/").removesuffix(".json") for key in keys]
-    if not found:
-        raise UserError(f"{store.url}: no finished build is here")
-    if name and name not in found:
-        raise UserError(f"{store.url}: no build is called '{name}' ({', '.join(found)})")
-    return [name] if name else found
-
-
-def read_build(store: Store, name: str = "") -> dict[str, Any]:
-    """The record of the build called `name`, or of the only one.
-
-    Raises:
-        UserError: there is none, or several and no name. BuildFailed: the record cannot be read. One line each.
-    """
-    found = find_builds(store, name)
-    if len(found) > 1:
-        raise UserError(f"{store.url}: several builds are here: name one with --build ({', '.join(found)})")
-    key = f"builds/{found[0]}.json"
-    try:
-        return parse_build(store.read(key))
-    except ValueError:
-        raise BuildFailed(f"{key}: not as it was written") from None
-
-
-def parse_build(data: bytes) -> dict[str, Any]:
-    """A build record from the bytes of its file.
-
-    Raises:
-        ValueError: they are not as they were written.
-    """
-    record = json.loads(data)
-    if not isinstance(record, dict) or data != canonical_json(record):
-        raise ValueError("not the JSON that a build writes")
-    body = {name: value for name, value in record.items() if name != "sha256"}
-    if record.get("sha256") != sha256_of([canonical_json(body)]):
-        raise ValueError("its SHA-256 is another")
-    return record
-
-
 def funnel(store: Store, record: dict[str, Any]) -> list[SourceRow]:
     """One row a source, in the manifest's order."""
     manifest = Manifest(**record["manifest"])
@@ -96,37 +47,71 @@ def funnel(store: Store, record: dict[str, Any]) -> list[SourceRow]:
         for name, entry in names.items()
     }
     for row in rows.values():
-        _add_documents(row, counts)
-    for stage in DUPLICATES:
-        _add_duplicates(stage, rows, counts.get((stage, "all"), {}))
+        _add_documents(row, counts[("documents", row.source)])
+    for (stage, name), sums in counts.items():
+        if stage in record["removing"]:
+            _add_removed(rows, name, sums)
     for row in rows.values():
-        _add_substrings(row, counts.get(("substrings", row.source), {}))
         row.living = row.documents - sum(row.removed.values())
         row.available_tokens = counts.get(("candidates", row.source), {}).get("tokens", 0)
     _add_mixture(manifest, rows, counts)
     return list(rows.values())
 
 
-def _add_documents(row: SourceRow, counts: dict[tuple[str, str], dict[str, Any]]) -> None:
-    """What the pipeline and the quality rules did."""
-    made = counts[("documents", row.source)]
+def _add_documents(row: SourceRow, made: dict[str, Any]) -> None:
+    """What the pipeline did."""
     row.raw_bytes, row.read, row.merged, row.documents = (made[k] for k in ("raw_bytes", "read", "merged", "kept"))
     row.dropped.update(made["dropped"])
     row.quarantined = sum(made["quarantined"].values())
     row.damaged_ranges = sum(made["damaged_ranges"].values())
-    row.removed.update(counts.get(("quality", row.source), {}).get("dropped", {}))
 
 
-def _add_duplicates(stage: str, rows: dict[str, SourceRow], counts: dict[str, Any]) -> None:
-    """Who lost how many documents, from the `loser < survivor` sums."""
-    for pair, number in counts.get("removed", {}).items():
-        rows[pair.partition(" < ")[0]].removed[DUPLICATES[stage]] += number
+def _add_removed(rows: dict[str, SourceRow], name: str, counts: dict[str, Any]) -> None:
+    """What a stage removed: of pairs of documents by `loser < survivor`, else of the source that it judged.
+
+    Spans that were cut stand beside it, those of removed documents too.
+    """
+    if "removed" in counts:
+        for pair, number in counts["removed"].items():
+            rows[pair.partition(" < ")[0]].removed[reason_of(counts)] += number
+        return
+    rows[name].removed.update(counts.get("dropped", {}))
+    rows[name].cut_spans += counts.get("spans", 0)
+    rows[name].cut_bytes += counts.get("span_bytes", 0)
 
 
-def _add_substrings(row: SourceRow, counts: dict[str, Any]) -> None:
-    """Repeated spans that went, those of removed documents too, and the documents of which too little stayed."""
-    row.removed.update(counts.get("dropped", {}))
-    row.cut_spans, row.cut_bytes = counts.get("spans", 0), counts.get("span_bytes", 0)
+def reasons(store: Store, record: dict[str, Any]) -> dict[str, str]:
+    """{stage: the one reason for which it removes duplicates} of the stages that removed some."""
+    found: dict[str, str] = {}
+    for stage in record["removing"]:
+        for entry in record["stages"].get(stage, {}).values():
+            counts = read_stage(store, entry["record"]).counts
+            found |= {stage: reason_of(counts)} if counts.get("removed") else {}
+    return found
+
+
+def reason_of(counts: dict[str, Any]) -> str:
+    """The one reason for which a stage removes duplicates."""
+    return next(iter(counts["dropped"]))
+
+
+def near_account(store: Store, record: dict[str, Any]) -> dict[str, Any]:
+    """What near-dedup left open, and what its removals held alone; {} without near-dedup.
+
+    {"hot_buckets", "hot_rows": band keys that very many documents share, and how many documents; "unchecked",
+    "unchecked_clusters": survivors that a cap or missing n-grams kept from a comparison. Where one of a pair stays,
+    also "removed_ngrams", "lost_ngrams": of the documents that went, all and about those in no survivor; "lost_shares":
+    {share of a document's n-grams, at most: documents}}
+    """
+    counts: dict[str, Any] = {}
+    for stage in ("candidates-near", "near"):
+        for entry in record["stages"].get(stage, {}).values():
+            counts |= read_stage(store, entry["record"]).counts
+    if "unchecked" not in counts:
+        return {}
+    always = ("hot_buckets", "hot_rows", "unchecked", "unchecked_clusters")
+    lost = ("removed_ngrams", "lost_ngrams", "lost_shares") if counts.get("lost_shares") else ()
+    return {name: counts.get(name, 0) for name in (*always, *lost)}
 
 
 def _add_mixture(manifest: Manifest, rows: dict[str, SourceRow], counts: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -134,24 +119,27 @@ def _add_mixture(manifest: Manifest, rows: dict[str, SourceRow], counts: dict[tu
     mixed = counts.get(("mixture", manifest.name))
     if not mixed:
         return
-    weights = {share.source: share.weight for share in manifest.mixture.slice}
+    wanted = Counter[str]()
+    for share in given(manifest.mixture).slice:
+        leaves = counts["budget", manifest.name]["wanted"].items()
+        wanted[share.source] += sum(part for leaf, part in leaves if leaf.partition(".")[0] == share.key)
     total = sum(mixed["tokens"].values())
     for name, row in rows.items():
         row.drawn_documents = mixed["documents"].get(name, 0)
         row.drawn_copies = mixed["copies"].get(name, 0)
         row.drawn_tokens = mixed["tokens"].get(name, 0)
-        row.wanted_share = weights[name] / sum(weights.values())
+        row.wanted_share = wanted[name]
         row.got_share = row.drawn_tokens / total
 
 
 def duplicate_matrix(store: Store, record: dict[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
-    """{dedup stage: {"loser's source < survivor's source": {"documents", "bytes", "tokens"}}}; bytes of the texts.
+    """{stage: {"loser's source < survivor's source": {"documents", "bytes", "tokens"}}}; bytes of the texts.
 
     Tokens stand only where they were counted: in builds with a mixture that draws from the loser's source.
     """
-    stages, matrix = record["stages"], {}
+    stages, matrix = record["stages"], defaultdict[str, dict[str, dict[str, int]]](dict)
     counted = {name: read_stage(store, entry["record"]).counts for name, entry in stages.get("candidates", {}).items()}
-    for stage in DUPLICATES:
+    for stage in record["removing"]:
         for entry in stages.get(stage, {}).values():
             counts = read_stage(store, entry["record"]).counts
             for pair, documents in counts.get("removed", {}).items():
@@ -159,5 +147,5 @@ def duplicate_matrix(store: Store, record: dict[str, Any]) -> dict[str, dict[str
                 loser = pair.partition(" < ")[0]
                 if loser in counted:
                     cell["tokens"] = counted[loser].get("removed_tokens", {}).get(stage, {}).get(pair, 0)
-                matrix.setdefault(stage, {})[pair] = cell
+                matrix[stage][pair] = cell
     return matrix

@@ -1,19 +1,22 @@
 """Hash everything again and add every sum again: what differs from the records."""
 
-import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from redpajama.artifacts import OUTSIDE, BuildFailed, PartRecord, Store, add_counts, read_stage
+from redpajama.corpus import withdrawn
+from redpajama.engine.gathered import StageRecord, add_counts, read_parts, read_stage
+from redpajama.engine.parts import PartRecord
+from redpajama.engine.stages import balance
+from redpajama.engine.store import OUTSIDE, Store
+from redpajama.errors import BuildFailed
 from redpajama.hashing import sha256_of
-from redpajama.report.funnel import parse_build
-from redpajama.stages import balance
+from redpajama.report.builds import parse_build
+from redpajama.report.current import differences
 
 READ_BYTES = 1 << 20
-SCRATCH = re.compile(r".+-split|extracted|star-\d+-(large|small)|components")  # stages whose files serve one build
 
 
 @dataclass
@@ -36,54 +39,99 @@ def verify(store: Store, names: list[str], contents: bool = True) -> Findings:
     """
     findings = Findings(0, 0, [], [], [])
     named = {f"builds/{name}.json" for name in names}
-    entries = {(e["record"], e["sha256"]) for key in sorted(named) for e in _stages_of(store, key, findings)}
+    builds = [_build_of(store, key, findings) for key in sorted(named)]
+    stages = [names for build in builds for names in build["stages"].values()]
+    entries = {(entry["record"], entry["sha256"]) for names in stages for entry in names.values()}
+    scratch = {stage for build in builds for stage in build["scratch"]}
+    requests = withdrawn.in_root(store)
+    for build in builds:
+        findings.problems += _check_current(store, build)
+        findings.problems += _check_lists(build, requests)
     is_all = named >= {key for key, _ in store.keys("builds")}
     for record, sha256 in sorted(entries):  # builds share stages: each is checked once
         named |= _check_stage(store, record, sha256, findings, contents)
     for key, _ in store.keys("") if is_all else []:
         if key not in named and not key.startswith(OUTSIDE):
-            is_scratch = SCRATCH.fullmatch(key.partition("/")[0]) is not None
-            (findings.scratch if is_scratch else findings.strangers).append(key)
+            (findings.scratch if key.partition("/")[0] in scratch else findings.strangers).append(key)
     findings.files = len(named)
     return findings
 
 
-def _stages_of(store: Store, key: str, findings: Findings) -> list[dict[str, str]]:
-    """The stage records that a build record names; none if its bytes are not as they were written."""
+def _build_of(store: Store, key: str, findings: Findings) -> dict[str, Any]:
+    """A build record; one that names nothing if its bytes are not as they were written."""
     try:
-        record = parse_build(store.read(key))
+        return parse_build(store.read(key))
     except (FileNotFoundError, ValueError):
         findings.problems.append(f"{key}: missing, or not as it was written")
+        return {"stages": {}, "scratch": []}
+
+
+def _check_current(store: Store, build: dict[str, Any]) -> list[str]:
+    """What `current/<build>` has otherwise; a broken record is told elsewhere."""
+    try:
+        return differences(store, build) if build["stages"] else []
+    except (BuildFailed, KeyError, OSError, ValueError):
         return []
-    return [entry for names in record["stages"].values() for entry in names.values()]
+
+
+def _check_lists(build: dict[str, Any], requests: dict[str, str]) -> Iterator[str]:
+    """What is withdrawn otherwise than when the build was made."""
+    known = build.get("withdrawn", {}) if build["stages"] else requests
+    for request in sorted(known.keys() | requests.keys()):
+        if request not in requests:
+            yield f"{withdrawn.key_of(request)}: missing"
+        elif request not in known:
+            yield (
+                f"{withdrawn.key_of(request)}: build '{build['manifest']['name']}' was made before it; "
+                f"`redpajama build` leaves out what it names"
+            )
+        elif known[request] != requests[request]:
+            yield f"{withdrawn.key_of(request)}: not the list that the build was made with"
 
 
 def _check_stage(store: Store, key: str, sha256: str, findings: Findings, contents: bool) -> set[str]:
     """Check one stage record and all below it; the keys that it names."""
-    named = {key}
     try:
         stage = read_stage(store, key)
+        if stage.sha256 != sha256:
+            raise BuildFailed(f"{key}: not the record that the build names")
+        parts = read_parts(store, stage)
     except BuildFailed as error:
         findings.problems.append(str(error))
-        return named
-    if stage.sha256 != sha256:
-        findings.problems.append(f"{key}: not the record that the build names")
-        return named
-    counts, inputs = [], []
-    for part in stage.parts:
-        named.add(f"{part['part']}.json")
-        record = _read_part(store, part, findings)
-        if record:
-            counts.append(record.counts)
-            inputs += record.inputs
-            named |= record.outputs.keys()
-            if problem := balance(record.counts):
-                findings.problems.append(f"{record.stem}.json: {problem}")
-            findings.problems += _check_outputs(store, record, findings) if contents else []
-    if len(counts) == len(stage.parts) and add_counts(counts) != stage.counts:
-        findings.problems.append(f"{key}: its counts are not the sums of its parts")
-    findings.problems += [f"{key}: {problem}" for problem in holes(inputs)]
+        return {key}
+    findings.bytes += sum(file["bytes"] for file in stage.gathered)
+    named = {key, *(file["key"] for file in stage.gathered)}
+    for part in parts:
+        named |= {f"{part.stem}.json", *part.outputs}
+        findings.problems += _check_part(store, part, findings, contents)
+    findings.problems += _check_sums(stage, parts)
     return named
+
+
+def _check_sums(stage: StageRecord, parts: Sequence[PartRecord]) -> Iterator[str]:
+    if add_counts([part.counts for part in parts]) != stage.counts:
+        yield f"{stage.key}: its counts are not the sums of its parts"
+    yield from (f"{stage.key}: {problem}" for problem in holes([each for part in parts for each in part.inputs]))
+
+
+def _check_part(store: Store, part: PartRecord, findings: Findings, contents: bool) -> Iterator[str]:
+    """A part's own record, its balance, and its files."""
+    yield from _check_record(store, part, findings)
+    if problem := balance(part.counts):
+        yield f"{part.stem}.json: {problem}"
+    if contents:
+        yield from _check_outputs(store, part, findings)
+
+
+def _check_record(store: Store, part: PartRecord, findings: Findings) -> Iterator[str]:
+    try:
+        body = store.read(f"{part.stem}.json")
+    except FileNotFoundError:
+        yield f"{part.stem}.json: missing"
+        return
+    findings.bytes += len(body)
+    if sha256_of([body]) != part.sha256:
+        yield f"{part.stem}.json: not the record that the stage names"
 
 
 def holes(inputs: list[Any]) -> Iterator[str]:
@@ -96,19 +144,6 @@ def holes(inputs: list[Any]) -> Iterator[str]:
         starts, ends = zip(*sorted(found), strict=True)
         if (*starts, size) != (0, *ends):
             yield f"the parts of {url} do not read all its {size:,} bytes once"
-
-
-def _read_part(store: Store, part: dict[str, str], findings: Findings) -> PartRecord | None:
-    try:
-        body = store.read(f"{part['part']}.json")
-    except FileNotFoundError:
-        findings.problems.append(f"{part['part']}.json: missing")
-        return None
-    if sha256_of([body]) != part["sha256"]:
-        findings.problems.append(f"{part['part']}.json: not the record that the stage names")
-        return None
-    findings.bytes += len(body)
-    return PartRecord.parse(part["part"], body)
 
 
 def _check_outputs(store: Store, record: PartRecord, findings: Findings) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Text -> token ids with a Hugging Face tokenizer.json, and the training of a small one.
+"""Texts -> token ids with a Hugging Face tokenizer.json, and the training of a small one.
+
+Arrow arrays of texts go in and flat arrays come out, a few MB a call, by `fastokens` where it gives the ids of Hugging
+Face's `tokenizers` (`parity`), else by that. Which of them ran shows in no output.
 
 No special token is ever added, and a special token's text in a document (`<|endoftext|>` in a README about tokenizers)
 is encoded as the text it is: the end-of-document id stands where a document ends and nowhere else. Truncation, padding
@@ -8,25 +11,26 @@ and dropout of the file are switched off. So `decode(encode(text)) == normalise(
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from redpajama.tokenize import parity, pieces
+from redpajama.tokenize.backends import Encoded, Reference, bounds_of
+
 END_OF_DOCUMENT = "<|endoftext|>"
 USUAL_ENDS = (END_OF_DOCUMENT, "</s>", "<eos>", "<|end_of_text|>")
-BATCH_CHARS = 1_000_000  # the library holds about 100 bytes for each character that it encodes (measured)
-# GPT-2's pattern ends a word before a space or a line break that follows a visible character, so a text can be cut
-# there: no pattern, added token (NeoX's runs of spaces) or normalisation reaches across.
-SAFE_CUT = re.compile(r"(?<=[!-~\u3001-\u9fff])(?=[ \n])")
-
-
+USUAL_PADS = ("<|padding|>", "<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>")
 LONG_WORD = re.compile(r"\S{1000}(?=\S)")  # training is quadratic in a word's length: 5 s for 100,000 letters
 
 
@@ -38,56 +42,115 @@ class TokenizerError(ValueError):
 class Tokenizer:
     """A loaded tokenizer.json."""
 
-    backend: tokenizers.Tokenizer
+    reference: Reference
+    backend: Reference | parity.Checked
+    fallback: str  # why `backend` is not fastokens, where nobody asked for that
     sha256: str  # of the file
     eod_id: int
     vocab_size: int  # one more than the largest id
-    can_cut: bool  # long texts may be encoded piece by piece, see SAFE_CUT
+    specials: tuple[str, ...]  # the special tokens' texts
+    ends: np.ndarray | None  # after which bytes a long text may be cut, see `pieces`
+    account: Counter[str] = field(default_factory=Counter)  # what the next report says
 
-    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text, uint32[tokens], nothing added; memory is bounded where `can_cut`."""
-        ids: list[list[np.ndarray]] = [[] for _ in texts]
-        for rows, pieces in _batches((row, piece) for row, text in enumerate(texts) for piece in self._pieces(text)):
-            encodings = self.backend.encode_batch_fast(pieces, add_special_tokens=False)
-            for row, encoding in zip(rows, encodings, strict=True):
-                ids[row].append(np.array(encoding.ids, np.uint32))
-        return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in ids]
+    def encode(self, texts: pa.LargeStringArray) -> Encoded:
+        """The ids of n texts, nothing added.
+
+        Beside texts and ids it holds some tens of MB; 60 bytes for each of a word's that is longer than a call's 4 MB.
+
+        Raises:
+            BuildFailed: fastokens was found to differ from `tokenizers`.
+        """
+        done, firsts = self._each_call(texts, self.backend.encode)
+        each = [encoded.ids for encoded in done] or [np.zeros(0, np.uint32)]
+        ids = each[0] if len(each) == 1 else np.concatenate(each)
+        return Encoded(ids, _bounds([encoded.sizes for encoded in done])[firsts])
+
+    def count(self, texts: pa.LargeStringArray) -> np.ndarray:
+        """int64[n]: how many ids each of n texts has; otherwise as `encode`."""
+        done, firsts = self._each_call(texts, self.backend.count)
+        return np.diff(_bounds(done)[firsts])
+
+    def _each_call(self, texts: pa.LargeStringArray, call: Callable[[list[str]], Any]) -> tuple[list[Any], np.ndarray]:
+        """What came of each call, and int64[n + 1]: the first piece of each text in these."""
+        limit = self.backend.batch_bytes
+        parts, firsts = pieces.cut(texts, self.ends, limit)
+        self.account["longest"] = max(self.account["longest"], pieces.longest(parts, limit))
+        found = []
+        for batch in pieces.batches(parts, limit):  # Arrow's texts are UTF-8: there are no lone surrogates
+            found.append(call(batch.to_numpy(zero_copy_only=False).tolist()))
+            self.backend.check(batch)
+        return found, firsts
+
+    def offsets(self, text: str) -> np.ndarray:
+        """int64[n, 2]: where each id of a text begins and ends in it, in characters; by the library that tells."""
+        found = self.reference.library.encode(text, add_special_tokens=False).offsets
+        return np.array(found, np.int64).reshape(-1, 2)
+
+    def report(self) -> dict[str, Any]:
+        """Which library worked and why, what was checked since the last report, and the longest piece that went alone.
+
+        Nothing that is built may depend on it.
+        """
+        longest = self.account.pop("longest", 0)
+        return {**self.backend.report(), "fallback": self.fallback, "longest_piece_bytes": longest}
+
+    def literals(self, texts: pa.LargeStringArray) -> dict[str, int]:
+        """How often special tokens' own texts stand in these, where they are encoded like any other text."""
+        pattern = parity.pattern_of(self.specials)
+        held = texts.filter(pc.match_substring_regex(texts, pattern)) if pattern else texts.slice(0, 0)
+        found = re.findall(pattern, "\0".join(held.to_pylist())) if len(held) else []
+        return {special: found.count(special) for special in sorted(set(found))}
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> text, special tokens included, nothing tidied up."""
-        return self.backend.decode([int(each) for each in ids], skip_special_tokens=False)
+        return self.reference.library.decode([int(each) for each in ids], skip_special_tokens=False)
 
     def normalise(self, text: str) -> str:
         """The text as the tokenizer sees it: NFC for GPT-NeoX, unchanged where it has no normaliser."""
-        normaliser = self.backend.normalizer
+        normaliser = self.reference.library.normalizer
         return normaliser.normalize_str(text) if normaliser else text
 
-    def _pieces(self, text: str) -> Iterator[str]:
-        start = 0
-        while self.can_cut and (cut := SAFE_CUT.search(text, start + BATCH_CHARS)):
-            yield text[start : cut.start()]
-            start = cut.start()
-        yield text[start:]
+
+def _bounds(sizes: list[np.ndarray]) -> np.ndarray:
+    return bounds_of(np.concatenate([np.zeros(0, np.int64), *sizes]))
 
 
-def load(path: str | Path, end_of_document: str | None = None) -> Tokenizer:
-    """Read a tokenizer.json. `end_of_document` is the token's text; by default the first of `USUAL_ENDS` it has.
+def load(path: str | Path, end_of_document: str | None = None, backend: str | None = None) -> Tokenizer:
+    """Read a tokenizer.json.
+
+    Args:
+        end_of_document: the token's text; by default the first of `USUAL_ENDS` it has.
+        backend: "fastokens" or "tokenizers"; by default the first where it agrees with the other.
 
     Raises:
-        TokenizerError: not a tokenizer.json, no such token, or the token comes out of ordinary text too.
+        TokenizerError: not a tokenizer.json, no such token, the token comes out of ordinary text too, or fastokens was
+            asked for and does not agree.
     """
     data = Path(path).read_bytes()
-    backend = _parse(data, path)
-    backend.no_truncation()
-    backend.no_padding()
-    backend.encode_special_tokens = True  # that is: as text
-    if getattr(backend.model, "dropout", None):
-        backend.model.dropout = None
-    name, eod_id = _end_of_document(backend, end_of_document, path)
-    if eod_id in backend.encode(name, add_special_tokens=False).ids:
+    library = _parse(data, path)
+    name, eod_id = _end_of_document(library, end_of_document, path)
+    if eod_id in library.encode(name, add_special_tokens=False).ids:
         raise TokenizerError(f"{path}: a text that says '{name}' would end the document: name another end_of_document")
-    vocab_size = max(backend.get_vocab().values()) + 1
-    return Tokenizer(backend, sha256(data).hexdigest(), eod_id, vocab_size, _can_cut(orjson.loads(data)))
+    specials = tuple(t.content for _, t in sorted(library.get_added_tokens_decoder().items()) if t.special)
+    reference = Reference(library)
+    chosen, why = _choose(reference, specials, backend)
+    if why and backend:
+        raise TokenizerError(f'{path}: {why}; set [tokenizer] backend = "tokenizers"')
+    vocab_size = max(library.get_vocab().values()) + 1
+    ends = pieces.word_ends(orjson.loads(data))
+    return Tokenizer(reference, chosen, why, sha256(data).hexdigest(), eod_id, vocab_size, specials, ends)
+
+
+def _choose(
+    reference: Reference, specials: tuple[str, ...], wanted: str | None
+) -> tuple[Reference | parity.Checked, str]:
+    """The backend, and why it is not fastokens."""
+    if wanted == reference.name:
+        return reference, ""
+    try:
+        return parity.choose(reference, specials), ""
+    except ValueError as error:
+        return reference, str(error)
 
 
 def train(texts: Iterable[str], vocab_size: int, path: str | Path) -> None:
@@ -110,46 +173,38 @@ def train(texts: Iterable[str], vocab_size: int, path: str | Path) -> None:
     backend.save(str(path))
 
 
+def ends_with(data: bytes, wanted: str | None, path: str | Path) -> tuple[str, int, int]:
+    """The end of document of a tokenizer.json (its text and id), and the id that pads: of `USUAL_PADS`, else the same.
+
+    Raises:
+        TokenizerError: it has no such token.
+    """
+    library = _parse(data, path)
+    name, eod_id = _end_of_document(library, wanted, path)
+    pads = [number for each in USUAL_PADS if (number := library.token_to_id(each)) is not None]
+    return name, eod_id, [*pads, eod_id][0]
+
+
 def _parse(data: bytes, path: str | Path) -> tokenizers.Tokenizer:
+    """The library's tokenizer with its switches as the module says."""
     try:
-        return tokenizers.Tokenizer.from_buffer(data)
+        library = tokenizers.Tokenizer.from_buffer(data)
     except Exception as error:  # noqa: BLE001  the library raises nothing narrower
         raise TokenizerError(f"{path}: not a tokenizer.json: {error}") from None
+    library.no_truncation()
+    library.no_padding()
+    library.encode_special_tokens = True  # that is: as text
+    if getattr(library.model, "dropout", None):
+        library.model.dropout = None
+    return library
 
 
-def _end_of_document(backend: tokenizers.Tokenizer, wanted: str | None, path: str | Path) -> tuple[str, int]:
+def _end_of_document(library: tokenizers.Tokenizer, wanted: str | None, path: str | Path) -> tuple[str, int]:
     for name in [wanted] if wanted else USUAL_ENDS:
-        if (number := backend.token_to_id(name)) is not None:
+        if (number := library.token_to_id(name)) is not None:
             return name, number
-    specials = [repr(t.content) for _, t in sorted(backend.get_added_tokens_decoder().items()) if t.special]
+    specials = [repr(t.content) for _, t in sorted(library.get_added_tokens_decoder().items()) if t.special]
     missing = f"no token '{wanted}'" if wanted else f"no end of document like {', '.join(map(repr, USUAL_ENDS))}"
     raise TokenizerError(
         f"{path}: {missing}; its special tokens: {', '.join(specials) or 'none'}; set tokenizer.end_of_document"
     )
-
-
-def _can_cut(file: dict[str, Any]) -> bool:
-    """Whether SAFE_CUT holds: GPT-2's pattern on the text as it is, and no added token that takes more than spaces."""
-    pattern = file.get("pre_tokenizer") or {}
-    plain = [token for token in file.get("added_tokens", []) if not token["special"]]
-    return (
-        pattern.get("type") == "ByteLevel"
-        and not pattern.get("add_prefix_space")
-        and pattern.get("use_regex", True)
-        and (file.get("normalizer") or {}).get("type", "NFC") == "NFC"
-        and not any(token["lstrip"] or token["rstrip"] or token["content"].strip(" ") for token in plain)
-    )
-
-
-def _batches(pieces: Iterable[tuple[int, str]]) -> Iterator[tuple[list[int], list[str]]]:
-    """Numbered pieces -> (numbers, pieces) of about BATCH_CHARS together."""
-    rows, batch, chars = [], [], 0
-    for row, piece in pieces:
-        rows.append(row)
-        batch.append(piece)
-        chars += len(piece)
-        if chars >= BATCH_CHARS:
-            yield rows, batch
-            rows, batch, chars = [], [], 0
-    if rows:
-        yield rows, batch

@@ -1,0 +1,121 @@
+"""What guards a running build: Ctrl-C, workers that die, and a terminal that Beam would fill."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from redpajama.commands import running
+from redpajama.commands.progress import Progress
+from redpajama.commands.terminal import say
+from redpajama.engine import workers
+from redpajama.engine.stages import Job
+from redpajama.report import runs
+
+LOOK_SECONDS, GRACE_SECONDS = 3.0, 3.0  # together with a listing below ten
+
+
+class Guard:
+    """Ends the build, workers and all, on Ctrl-C or when a worker dies; nothing finished is lost.
+
+    While it watches, standard error goes to a file: Beam's worker processes inherit it and have much to say there.
+    """
+
+    def __init__(self, flow: list[Any], quiet: bool, is_local: bool = True) -> None:
+        self._terminal = os.fdopen(os.dup(2), "w")
+        self.progress = Progress(flow, self._terminal, quiet)
+        self.is_local = is_local
+        self.job: Job | None = None
+        self._watch: workers.Watch | None = None
+
+    def __enter__(self) -> "Guard":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if type(error).__name__ == "EngineFailed":  # its module loads Beam
+                self._stop_if_a_worker_died()
+        finally:
+            self.close()
+
+    def watch(self, job: Job, finished: Callable[[], bool]) -> None:
+        """Called when the run has its id."""
+        self.job = job
+        signal.signal(signal.SIGINT, lambda *_: self._stop("interrupted", 130))
+        signal.signal(signal.SIGTERM, lambda *_: self._stop("terminated", 143))
+
+        def over() -> bool:
+            return finished() or job.store.exists(f".tmp/{job.run}/state.json")
+
+        self._watch = workers.Watch(job.claims, over, lambda message: self._end(message, 1))
+        self._watch.start()
+        threading.Thread(target=self._look_for_failures, args=(job, over), daemon=True).start()
+        self.progress.start(job, self.is_local)
+        log = Path(job.store.path("timing/workers.log") if job.store.local else f"{job.claims}/workers.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        sys.stderr.flush()
+        with open(log, "ab") as file:
+            os.dup2(file.fileno(), 2)
+
+    def _look_for_failures(self, job: Job, over: Callable[[], bool]) -> None:
+        """A part that failed ends the build though others are under way: they get a moment, and would be in vain."""
+        while not over():
+            time.sleep(LOOK_SECONDS)
+            with contextlib.suppress(OSError):
+                if message := workers.first_failure(job):
+                    time.sleep(GRACE_SECONDS)
+                    if not over():
+                        self._end(message, 1)
+                    return
+
+    def _stop(self, how: str, status: int) -> None:
+        """The user ends it."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        self._end(f"{how}{self._where()}; the same command goes on from here", status)
+
+    def _where(self) -> str:
+        """` at documents (12 of 40 parts)`, or nothing where that cannot be told at once."""
+        found: list[str] = []
+
+        def look() -> None:
+            with contextlib.suppress(Exception):
+                if self.job:
+                    found.append(running.place_of(self.job.store, self.job.run, self.progress.stages))
+
+        looking = threading.Thread(target=look, daemon=True)
+        looking.start()
+        looking.join(2)
+        return "".join(found)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self.progress.stop()
+        sys.stderr.flush()
+        os.dup2(self._terminal.fileno(), 2)
+
+    def _stop_if_a_worker_died(self) -> None:
+        """Beam raised: if a worker was killed, say which part it was at and leave."""
+        time.sleep(0.5)  # its exit status comes from another thread
+        if self._watch and self._watch.exit_code:
+            self._end(self._watch.epitaph(self._watch.dead_workers()), 1)
+
+    def _end(self, message: str, status: int) -> None:
+        """No worker commits anything more, the job is cancelled, and this process is over."""
+        from redpajama.engine import beam  # it is loaded by now
+
+        self.close()
+        if self.job:
+            with contextlib.suppress(Exception):  # a store that is gone must not keep the job alive
+                workers.stop(self.job)
+                runs.write_end(self.job, message)
+                workers.let_go()
+        say(message)
+        if self.job:
+            workers.kill_workers(self.job.claims)
+            beam.cancel()
+        os._exit(status)

@@ -1,0 +1,1 @@
+"""What all stages say of documents: ledgers, verdicts, spans, and the one reader."""

@@ -1,0 +1,1 @@
+"""Which documents say almost the same, and which of them stays."""

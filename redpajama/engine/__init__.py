@@ -1,0 +1,1 @@
+"""How parts are planned, done, checked and committed, on one machine or many. Knows no corpus."""

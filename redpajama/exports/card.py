@@ -1,0 +1,33 @@
+"""The README of an export for the Hugging Face hub: what `load_dataset` reads, and what is in it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from redpajama.exports.declared import Export
+
+DATA = "data"  # the folder of the files
+
+
+def card(export: Export, features: list[str], how: str) -> bytes:
+    """README.md with the front matter that the hub and `datasets` read."""
+    return "\n".join([*_front(export), *_body(export, features, how)]).encode()
+
+
+def _front(export: Export) -> Iterator[str]:
+    yield from ("---", "task_categories:", "- text-generation", "configs:", "- config_name: default")
+    ending = "jsonl.zst" if export.format.name == "text-jsonl" else "parquet"
+    yield from ("  data_files:", f"  - split: {export.source.split}", f"    path: {DATA}/*.{ending}", "---", "")
+
+
+def _body(export: Export, features: list[str], how: str) -> Iterator[str]:
+    source = export.source
+    yield from (f"# {source.build}", "", f"{how} Corpus `{source.corpus}`.", "")
+    facts: dict[str, Any] = {"documents": sum(shard.documents for shard in source.shards), "tokens": source.tokens}
+    facts |= {"seed": source.seed, "vocabulary": source.vocabulary.size, "end of document": source.vocabulary.end_id}
+    facts |= {"padding": source.vocabulary.pad_id, "SHA-256 of tokenizer.json": source.vocabulary.sha256}
+    yield from ("| | |", "|---|---|")
+    yield from (
+        f"| {name} | {value:,} |" if isinstance(value, int) else f"| {name} | {value} |"
+        for name, value in facts.items()
+    )
+    yield from ("", "Columns:", "", *(f"- {each}" for each in features), "")

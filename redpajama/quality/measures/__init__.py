@@ -1,0 +1,1 @@
+"""Signals of texts: compiled kernels over whole batches, and the catalogue of what they measure."""

@@ -1,0 +1,1 @@
+"""Bytes in: listing, downloading, decompressing, containers. Knows no stage."""

@@ -1,0 +1,89 @@
+"""Listings of object stores: S3 and Google Cloud Storage."""
+
+import glob
+from collections.abc import Iterator
+from typing import Any
+
+from redpajama.raw.download import State, Unavailable, one_line
+from redpajama.raw.io import Listed, filesystem
+
+REQUESTER_PAYS = ("arxiv",)  # buckets of S3 that are known to bill whoever reads them
+
+
+def list_store(pattern: str, scheme: str, requester_pays: bool = False) -> Iterator[Listed]:
+    """Objects of S3 or Google Cloud Storage."""
+    bucket = pattern.split("/")[2]
+    pays = scheme == "s3" and (requester_pays or _pays_by_environment())
+    if scheme == "s3" and bucket in REQUESTER_PAYS and not pays:
+        raise _reader_pays(pattern)
+    store = filesystem(scheme, pays)
+    try:
+        if pattern.endswith("/"):
+            for folder in _store_matches(store, pattern.rstrip("/"), "directory"):
+                tree = f"{scheme}://{folder}/"
+                for path, info in store.find(folder, detail=True).items():
+                    is_file = info["type"] == "file" and not path.endswith("/")  # as some tools mark a folder
+                    if is_file and ".git" not in path.split("/"):
+                        yield _stored(scheme, path, info, pays, tree)
+        else:
+            for path, info in _store_matches(store, pattern, "file").items():
+                yield _stored(scheme, path, info, pays)
+    except _store_errors(scheme) as error:
+        if scheme == "s3" and not pays and "x-amz-request-payer" in _headers_of(error):
+            raise _reader_pays(pattern) from None
+        raise Unavailable(f"'{pattern}': {type(error).__name__}: {one_line(error)}", _store_state(error)) from None
+
+
+def _pays_by_environment() -> bool:
+    """FSSPEC_S3_REQUESTER_PAYS, or fsspec's own configuration, accepts the cost for all buckets."""
+    import fsspec.config
+
+    return bool(fsspec.config.conf.get("s3", {}).get("requester_pays"))
+
+
+def _reader_pays(pattern: str) -> Unavailable:
+    why = "whoever reads this bucket pays Amazon for the egress"
+    wanted = "requester_pays = true in [[source]] accepts that, for your AWS credentials"
+    return Unavailable(f"'{pattern}': {why}; {wanted}", State.REQUESTER_PAYS)
+
+
+def _headers_of(error: BaseException) -> dict[str, str]:
+    """The headers of S3's answer, as far as s3fs passes them on."""
+    cause: BaseException | None = error
+    while cause is not None and not hasattr(cause, "response"):
+        cause = cause.__cause__
+    return getattr(cause, "response", {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+
+
+def _store_state(error: Exception) -> State:
+    """What a store's refusal means."""
+    if isinstance(error, FileNotFoundError):
+        return State.DEAD
+    refused = isinstance(error, PermissionError) or "Credential" in type(error).__name__
+    return State.FORBIDDEN if refused or getattr(error, "code", 0) in (401, 403) else State.NO_ANSWER
+
+
+def _store_matches(store: Any, pattern: str, kind: str) -> dict[str, Any]:
+    try:
+        info = store.info(pattern)
+        found = {info["name"]: info}
+    except FileNotFoundError:
+        found = store.glob(pattern, detail=True) if glob.has_magic(pattern) else {}
+    return {path: info for path, info in found.items() if info["type"] == kind}
+
+
+def _stored(scheme: str, path: str, info: dict[str, Any], pays: bool, tree: str = "") -> Listed:
+    url = f"{scheme}://{path}"
+    etag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("updated")
+    return Listed(url, url, info["size"], str(etag or "").strip('"'), tree, requester_pays=pays)
+
+
+def _store_errors(scheme: str) -> tuple[type[Exception], ...]:
+    if scheme == "s3":
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        return OSError, BotoCoreError, ClientError
+    from gcsfs.retry import HttpError
+    from google.auth.exceptions import GoogleAuthError
+
+    return OSError, HttpError, GoogleAuthError

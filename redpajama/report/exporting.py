@@ -1,0 +1,40 @@
+"""The exports that a manifest asks for: `ROOT/exports/<build>/<format>`, made anew where the corpus is another."""
+
+import os
+from typing import Any
+
+from redpajama.corpus.stages import TOKENS
+from redpajama.engine.store import Store
+from redpajama.errors import UserError
+from redpajama.exports.run import planned, run
+from redpajama.formats import STORE
+from redpajama.manifest import Manifest
+from redpajama.report.shards import open_source
+
+FOLDER = "exports"
+
+
+def folder_of(build: str, format: str) -> str:
+    """Its key."""
+    return f"{FOLDER}/{build}/{format}"
+
+
+def export_all(store: Store, record: dict[str, Any]) -> None:
+    """Write them, or go on; of formats that are no longer asked for, what is there stays.
+
+    Raises:
+        UserError: a format does not hold the vocabulary, or is not packed so.
+    """
+    manifest = Manifest(**record["manifest"])
+    formats = [name for name in manifest.shards.formats if name != STORE]  # that is what the store holds
+    if not formats or TOKENS not in record["stages"]:
+        return
+    source = open_source(store, record)
+    for name in formats:
+        key = folder_of(manifest.name, name)
+        export = planned(source, name, store.locate(key), manifest.shards.packing_of(name))
+        try:
+            run(export, os.cpu_count() or 1)
+        except UserError:  # of the corpus before this one: nobody else writes there
+            store.remove(key)
+            run(export, os.cpu_count() or 1)

@@ -1,0 +1,108 @@
+"""What `plan` reckons of a build, beside what comes out: kept when it begins, told by `status`."""
+
+import json
+
+import pytest
+from conftest import needs_shared
+from corpora import build, cli, write_corpus
+from test_demo import MANIFESTS
+from test_samples import PACKED, SAMPLES, SHARED
+
+from redpajama.report import costs
+
+AGREE = 0.25  # of documents, tokens and bytes on disk
+
+
+def planned(root) -> dict[str, tuple[float, float]]:
+    """{what: (as planned, as it came out)}"""
+    return {
+        name: (before, after) for name, before, after in json.loads(cli("status", root, "--json").stdout)["planned"]
+    }
+
+
+def check(root) -> None:
+    found = planned(root)
+    assert set(found) == {"documents", "text_bytes", "tokens", "core_seconds", "disk_bytes"}
+    for name in ("documents", "text_bytes", "tokens", "disk_bytes"):
+        before, after = found[name]
+        assert before == pytest.approx(after, rel=AGREE), name
+
+
+def test_on_the_demo_the_plan_agrees_with_what_comes_out(tmp_path):
+    build(MANIFESTS / "demo.toml", tmp_path / "r")
+    check(tmp_path / "r")
+    assert "planned and built  planned   built" in cli("status", tmp_path / "r").stdout
+
+
+@needs_shared
+def test_on_the_samples_the_plan_agrees_with_what_comes_out(tmp_path):
+    for name, pack in PACKED.items():
+        (tmp_path / "packed" / name).mkdir(parents=True)
+        pack(tmp_path / "packed" / name, SHARED)
+    mirror = f"https://packed.invalid/={tmp_path}/packed/"
+    build(SAMPLES, tmp_path / "r", "--workers", 2, "--mirror", mirror)
+    check(tmp_path / "r")
+
+
+def test_plan_tells_time_disk_and_dollars_each_with_its_basis_and_writes_nothing(tmp_path):
+    path = write_corpus(tmp_path)
+    said = cli("plan", path, "--out", tmp_path / "r", "--price-per-core-hour", 3600).stdout
+    for start, basis in (
+        ("time  ~", "reading as measured here"),
+        ("cost  ~$", "at $3600 a core-hour"),
+        ("disk  ~", "peak"),
+    ):
+        [line] = [line for line in said.splitlines() if line.startswith(start)]
+        assert basis in line
+    assert not (tmp_path / "r").exists()
+    reckoned = json.loads(cli("plan", path, "--out", tmp_path / "r", "--json").stdout)["reckoned"]
+    assert reckoned["core_seconds"] == pytest.approx(
+        sum(each["core_seconds"] for each in reckoned["stages"].values()), abs=0.02
+    )
+    assert {"documents", "quality", "identity", "exact", "counts", "mixture", "tokens"} <= reckoned["stages"].keys()
+    assert reckoned["disk_bytes"] <= reckoned["peak_disk_bytes"]
+
+
+def test_the_figures_of_a_build_are_made_once_and_again_for_another_manifest(tmp_path):
+    path = write_corpus(tmp_path)
+    build(path, tmp_path / "r", "--workers", 1)
+    file = tmp_path / "r/index/plan-small.json"
+    first = file.stat().st_mtime_ns
+    build(path, tmp_path / "r", "--workers", 1)
+    assert file.stat().st_mtime_ns == first
+    path.write_text(path.read_text().replace("min_words = 6", "min_words = 7"))
+    build(path, tmp_path / "r", "--workers", 1)
+    assert file.stat().st_mtime_ns > first
+    assert cli("verify", tmp_path / "r").returncode == 0
+
+
+def totals(**more: float) -> costs.Totals:
+    sizes = {"sources": 2, "files": 4, "raw_bytes": 10**9, "parts": 4, "documents": 10**6, "text_bytes": 4 * 10**9}
+    sizes |= {"stored_bytes": 16 * 10**8, "tokens": 10**9, "reading_seconds": 60.0}
+    return costs.Totals(**{**sizes, **more})
+
+
+def test_stages_that_a_build_has_not_cost_nothing_and_near_dedup_costs_its_own():
+    plain, near = (
+        costs.reckon(totals(), steps) for steps in (["documents"], ["documents", "signatures", "candidates-near"])
+    )
+    assert plain["stages"].keys() == {"documents", "inputs", "records"}
+    assert plain["core_seconds"] == pytest.approx(60 + 4 * 0.004 + 4000 * 0.01, abs=0.01)
+    assert near["core_seconds"] > plain["core_seconds"] + 100
+    assert near["peak_disk_bytes"] - near["disk_bytes"] >= 16 * 14 * 10**6
+
+
+def test_twice_the_text_costs_twice():
+    steps = ["documents", "quality", "counts", "mixture", "tokens"]
+    one, two = (
+        costs.reckon(totals(parts=0, sources=0, files=0, documents=k, text_bytes=4000 * k, stored_bytes=1600 * k,
+                            tokens=1000 * k, budget_tokens=500 * k, reading_seconds=k / 1e6), steps)
+        for k in (10**9, 2 * 10**9)
+    )  # fmt: skip
+    assert two["core_seconds"] == pytest.approx(2 * one["core_seconds"], rel=1e-6)
+    assert two["disk_bytes"] == pytest.approx(2 * one["disk_bytes"], rel=1e-6)
+
+
+def test_what_was_not_reckoned_is_not_compared():
+    assert costs.compare({"documents": 3}, {"documents": 4, "tokens": None}) == [("documents", 3, 4)]
+    assert costs.compare({}, {"documents": 4}) == []

@@ -1,0 +1,40 @@
+"""Cost grows as the corpus does: counted opens of small builds whose constants are scaled with their parts."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+import scaled
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory):
+    """{parts: (steps of a build, steps of the same again)}"""
+    found = {}
+    for parts in (100, 400):  # above 64, where the homes of duplicates are gathered first
+        folder = tmp_path_factory.mktemp("scale")
+        with scaled.scaled_constants():
+            path = scaled.write_corpus(folder / "raw", parts)
+            again = folder / "root"
+            found[parts] = scaled.counted_build(path, again), scaled.counted_build(path, again)
+    return found
+
+
+def test_four_times_the_parts_open_at_most_4_4_times_as_many_files(builds):
+    opens = {parts: scaled.total(steps).opens for parts, (steps, _) in builds.items()}
+    assert opens[400] <= 4.4 * opens[100]
+
+
+def test_a_build_with_nothing_to_do_opens_a_few_files_a_stage(builds):
+    for steps, again in builds.values():
+        assert sum(step.parts for step in again) == 0
+        assert scaled.total(again).opens <= 12 * len(steps)
+
+
+def test_a_part_opens_one_file_for_each_stage_that_it_asks(builds):
+    most = {step.stage: step.most_opens for step in builds[400][0]}
+    assert most["quality"] <= 2
+    assert most["counts"] <= 4  # documents, tokenizer, its notes and the spans
+    assert max(most.values()) <= 1000

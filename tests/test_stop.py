@@ -1,0 +1,148 @@
+"""A build that is stopped, or of which a part failed, stops everywhere and soon, and commits nothing more."""
+
+import os
+import re
+import signal
+import threading
+import time
+
+import pytest
+from corpora import build, digest, start_cli, wait_for, write_corpus, write_rows
+from declared import flow, halve, new_job, some_numbers
+from portable import options, portable_job_service
+
+from redpajama.engine import runner, workers
+from redpajama.engine.runner import turns
+
+
+def records(root) -> set[str]:
+    return {
+        str(path) for path in root.rglob("part-*.json") if path.relative_to(root).parts[0] not in ("timing", ".tmp")
+    }
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A corpus of many parts, so that a build takes a while."""
+    folder = tmp_path_factory.mktemp("many")
+    manifest = write_corpus(folder)
+    for number in range(3, 40):
+        write_rows(folder / f"news-{number}.json.gz", 60 * number + 1000, 60)
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "term")]
+)
+def test_a_portable_build_that_is_cancelled_leaves_no_record_after_ten_seconds(many, tmp_path, number, status, word):
+    root = tmp_path / "r"
+    with portable_job_service() as (jobs, pool):
+        process = start_cli("build", many, "--out", root, "--", *options(jobs, pool))
+        wait_for(lambda: len(records(root)) > 10)
+        os.kill(process.pid, number)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == status
+        assert re.search(rf"^redpajama: {word}\w* at \S+ \([\d,]+ of [\d,]+ parts\); the same command", said)
+        assert "Traceback" not in said
+        time.sleep(max(0, 10 - 8))  # `cancel` may have waited as long itself
+        before = records(root)
+        time.sleep(5)
+        assert records(root) == before
+    assert build(many, root, "--workers", 1) == build(many, tmp_path / "whole", "--workers", 1)
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A run of declared stages, of which the second is about to be done."""
+    job = new_job(tmp_path / "r", some_numbers(parts=3))
+    runner.start(job)
+    first, second, *_ = turns(job, flow())
+    for turn in (first,):
+        for number in range(runner.plan(turn)):
+            runner.do(turn, number)
+        runner.commit(turn)
+    return job, second, tmp_path / "r"
+
+
+def test_a_worker_begins_no_part_of_a_run_that_is_stopped(stopped):
+    job, turn, root = stopped
+    assert runner.plan(turn) == 3
+    before = records(root)
+    workers.stop(job)
+    runner.do(turn, 0)
+    assert records(root) == before
+    assert workers.first_failure(job) is None
+
+
+def test_a_worker_looks_for_the_mark_before_it_commits(tmp_path, stopped):
+    job, _, root = stopped
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(build, name, numbers, outputs):
+        begun.set()
+        assert go_on.wait(20)
+        return halve(build, name, numbers, outputs)
+
+    turn = turns(job, flow(halved={"work": wait}))[1]
+    runner.plan(turn)
+    before = records(root)
+    worker = threading.Thread(target=runner.do, args=(turn, 0))
+    worker.start()
+    assert begun.wait(20)
+    workers.stop(job)
+    go_on.set()
+    worker.join()
+    assert records(root) == before
+    assert workers.first_failure(job) is None
+
+
+def test_after_a_part_failed_no_other_is_begun_on_a_cluster(stopped):
+    job, turn, root = stopped
+    runner.plan(turn)
+    workers.note_failure(job, turn.step.stage, "x", "the numbers are odd")
+    before = records(root)
+    for number in range(3):
+        runner.do(turn, number)
+    assert records(root) == before
+    assert runner.commit(turn)["failed"] == "the numbers are odd"
+
+
+SLOW = """
+import sys, time
+from redpajama.pipelines import c4
+from redpajama import cli
+READ = c4.PIPELINE.read
+def slow(files, *rest):
+    if "web-1" in files[0].url:
+        raise ZeroDivisionError("of ours")
+    time.sleep(60)
+    yield from READ(files, *rest)
+object.__setattr__(c4.PIPELINE, "read", slow)
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def test_a_part_that_failed_ends_the_build_though_another_takes_minutes(tmp_path):
+    """In one process the failed part comes last or first: it is the driver that looks."""
+    import subprocess
+    import sys
+
+    manifest = write_corpus(tmp_path / "c")
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "slow.py").write_text(SLOW)
+    # as the only job under way takes long, another process leaves the note that a worker of a cluster would
+    root = tmp_path / "r"
+    process = subprocess.Popen(
+        [sys.executable, str(site / "slow.py"), "build", str(manifest), "--out", str(root), "--workers", "1"],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: list(root.glob(".tmp/*/plan-documents.json")))
+    started = time.monotonic()
+    [plan] = root.glob(".tmp/*/plan-documents.json")
+    (plan.parent / "failed").mkdir(exist_ok=True)
+    (plan.parent / "failed/documents-x.json").write_text('{"message": "the numbers are odd"}')
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - started < 12
+    assert (process.returncode, err.splitlines()[-1]) == (1, "redpajama: the numbers are odd")
+    assert digest(root) is not None
