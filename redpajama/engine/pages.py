@@ -1,9 +1,9 @@
 """Pages of rows that are sorted by partition number: the bytes of a partition file, and the index behind its pages.
 
 Layout: magic, pages, blocks of index entries, root (an entry a block), tail. A page is a head with the numbers of its
-rows (run lengths) and an Arrow record batch without its schema, compressed where that pays. All carry a checksum that is
-checked, 128 bits of SHA-256: keys of what reads the rows rest on it, and processors have instructions for it (twice the
-speed of BLAKE2b; beside reading and writing no slower than XXH3, measured). Integers are little-endian.
+rows (run lengths) and an Arrow record batch without its schema, compressed where that pays. All carry a checksum that
+is checked, 128 bits of SHA-256: keys of what reads the rows rest on it, and processors have instructions for it (twice
+the speed of BLAKE2b; beside reading and writing no slower than XXH3, measured). Integers are little-endian.
 """
 
 import hashlib
