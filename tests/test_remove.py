@@ -243,6 +243,41 @@ def test_what_is_held_out_and_miniatures_lose_what_is_withdrawn_too(built, tmp_p
     assert cli("verify", root).returncode == 0
 
 
+LIMITED = '= 900\nmax_document_tokens = 60\nlong_documents = "leave_out"'
+OTHERS = json.dumps([f"https://example.org/{number}" for number in range(150, 190)])
+PARTED = f"""name = "web-a"
+source = "web"
+where = {{ url = {OTHERS} }}
+weight = 0
+[[mixture.slice]]
+source = "web"
+"""
+CHANGES = {
+    "a slice gets a weight": (('source = "web"\nweight', f"{PARTED}weight"), ("weight = 0", "weight = 0.1")),
+    "some is held out": (("budget_tokens", "validation = 0\nbudget_tokens"), ("validation = 0", "validation = 0.3")),
+    "long ones are left out": (("budget_tokens = 6000", "budget_tokens = 900"), ("= 900", LIMITED)),
+    "copies are limited": (
+        ('order = ["news"', 'near = "slimpajama"\norder = ["news"'),
+        ("= 6000", "= 6000\nmax_copies = 2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_manifest_changed_after_a_take_down_gives_what_a_root_without_a_past_gives(built, tmp_path, name):
+    shutil.copytree(built / "in", tmp_path / "in")
+    manifest, root = change(tmp_path / "in/small.toml", CHANGES[name][0]), tmp_path / "root"
+    build(manifest, root, "--workers", 1)
+    gone = sorted(row["doc_id"] for row in documents_of(root))[::7]
+    assert remove(root, gone).returncode == 0
+    shutil.copy(root / "withdrawn/r1", tmp_path / "in/list")
+    change(manifest, CHANGES[name][1], ("seed = 11", 'seed = 11\nwithdrawn = ["list"]'))
+    build(manifest, root, "--workers", 1)
+    build(manifest, tmp_path / "fresh", "--workers", 1)
+    assert drawn(tmp_path / "fresh").items() <= drawn(root).items()  # of the former manifest some is left
+    assert corpus(tmp_path / "fresh") == corpus(root)
+
+
 def test_verify_tells_of_a_list_that_was_changed_and_of_one_that_a_build_does_not_know(root):
     some = sorted({doc_id for doc_id, _ in rows_of(root)})
     assert remove(root, some[:1]).returncode == 0
