@@ -66,8 +66,8 @@ def drawn(root: Path) -> dict[str, str]:
     return {name: sha for name, sha in digest(root).items() if name.partition("/")[0] in DRAWN}
 
 
-def corpus(root: Path) -> str:
-    return json.loads((root / "builds/small.json").read_text())["corpus"]
+def corpus(root: Path, name: str = "small") -> str:
+    return json.loads((root / f"builds/{name}.json").read_text())["corpus"]
 
 
 def test_removed_documents_are_gone_verify_is_clean_and_a_build_from_nothing_with_the_list_is_the_same(
@@ -241,6 +241,24 @@ def test_what_is_held_out_and_miniatures_lose_what_is_withdrawn_too(built, tmp_p
     assert rows_of(root) == [row for row in rows if row[0] not in gone]
     assert remove(root, sorted({row[0] for row in rows} - set(gone))[:4], request="r2").returncode == 0
     assert cli("verify", root).returncode == 0
+
+
+def test_what_one_of_several_builds_refuses_is_removed_from_none(built, root, tmp_path):
+    shutil.copytree(built / "in", tmp_path / "in")
+    few = json.dumps([f"https://example.org/{number}" for number in range(190, 194)])
+    pair = 'source = "web"\nweight = 1', f'source = "web"\nwhere = {{ url = {few} }}\nweight = 0.001'
+    manifest = change(tmp_path / "in/small.toml", ('name = "small"', 'name = "twin"'), pair)
+    build(manifest, root, "--workers", 1)
+    before, corpora = rows_of(root), [corpus(root, name) for name in ("small", "twin")]
+    named = [row["doc_id"] for row in documents_of(root, "web") if json.loads(row["meta"])["url"] in few]
+    refused = remove(root, named)
+    assert refused.returncode == 2, refused.stdout
+    assert "slice 'web' would be empty" in refused.stderr
+    assert "nothing was removed" in refused.stderr
+    assert not list(root.glob("withdrawn/*"))
+    assert (rows_of(root), [corpus(root, name) for name in ("small", "twin")]) == (before, corpora)
+    assert cli("verify", root).returncode == 0
+    assert remove(root, named[:1]).returncode == 0  # of both, by a process that works itself
 
 
 LIMITED = '= 900\nmax_document_tokens = 60\nlong_documents = "leave_out"'
