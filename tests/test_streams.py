@@ -251,7 +251,7 @@ def test_a_document_longer_than_a_shard_is_one_line_with_the_edit(raw, tmp_path)
     (raw / "long.toml").write_text(head + PLAIN)
     said = "tokens, more than tokens_per_shard = 50: set mixture.max_document_tokens = 50, which cuts it"
     (raw / "before.toml").write_text(HEAD + PLAIN)
-    build_stepwise(raw / "before.toml", tmp_path / "r", "budget")  # what fits a longer shard is no answer
+    build_stepwise(raw / "before.toml", tmp_path / "r", "mixture")  # what fits a longer shard is no answer
     with pytest.raises(BuildFailed, match=said):
         build_stepwise(raw / "long.toml", tmp_path / "r", "mixture")
 
