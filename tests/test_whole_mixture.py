@@ -49,7 +49,6 @@ name = "second"
 budget_tokens = 5000
 weights = { old = 2, news = 1, mail = 1 }
 """
-UNTIL = ("--until", "mixture")
 
 
 def write_rows(folder: Path) -> Path:
@@ -79,7 +78,7 @@ def manifest(tmp_path_factory) -> Path:
 def reference(manifest, tmp_path_factory) -> tuple[Path, dict[str, str]]:
     """A build that nothing disturbed."""
     root = tmp_path_factory.mktemp("reference") / "r"
-    return root, build(manifest, root, "--workers", 1, *UNTIL)
+    return root, build(manifest, root, "--workers", 1)
 
 
 def order_of_parts(root: Path) -> list[str]:
@@ -92,7 +91,7 @@ def order_of_parts(root: Path) -> list[str]:
 
 def test_the_manifest_has_readings_slices_stages_held_out_documents_and_families(reference):
     done = order_of_parts(reference[0])
-    assert {"read", "families", "budget", "mixture-split", "mixture"} <= set(done)
+    assert {"read", "families", "budget", "mixture-split", "mixture", "tokens"} <= set(done)
     record = read_build(Store(str(reference[0])), "whole")
     assert [each["name"] for each in record["manifest"]["mixture"]["stage"]] == ["first", "second"]
     [mixture] = [read_stage(Store(str(reference[0])), each["record"]) for each in record["stages"]["mixture"].values()]
@@ -103,21 +102,36 @@ def test_the_manifest_has_readings_slices_stages_held_out_documents_and_families
 
 @pytest.mark.parametrize(
     "options",
-    [("--workers", 2, *UNTIL), ("--workers", 1, *UNTIL, "--", "--direct_runner_bundle_repeat=1")],
+    [("--workers", 2), ("--workers", 1, "--", "--direct_runner_bundle_repeat=1")],
     ids=["two workers", "in memory, bundles repeated"],
 )
 def test_another_runner_gives_the_same_bytes(manifest, reference, tmp_path, options):
     assert build(manifest, tmp_path / "r", *options) == reference[1]
 
 
-@pytest.mark.parametrize("stage", ["read", "families", "candidates", "budget", "mixture-split", "mixture"])
+def shards(root: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((root / "current/whole").glob("*.bin"))]
+
+
+def test_the_same_rows_in_other_files_give_the_same_shards(manifest, reference, tmp_path):
+    rows = [row for path in sorted(manifest.parent.glob("*.jsonl")) for row in path.read_text().splitlines(True)]
+    random.Random(1).shuffle(rows)
+    for part in range(5):
+        (tmp_path / f"{part}.jsonl").write_text("".join(rows[part::5]))
+    (tmp_path / "whole.toml").write_text(MANIFEST)
+    build(tmp_path / "whole.toml", tmp_path / "r", "--workers", 1)
+    assert len(shards(reference[0])) > 4
+    assert shards(tmp_path / "r") == shards(reference[0])
+
+
+@pytest.mark.parametrize("stage", ["read", "families", "candidates", "budget", "mixture-split", "mixture", "tokens"])
 def test_killed_inside_a_stage_of_the_mixture_it_goes_on_to_the_same_bytes(manifest, reference, tmp_path, stage):
     done, root = order_of_parts(reference[0]), tmp_path / "r"
     nth = done.index(stage) + 1
     crash = {"REDPAJAMA_CRASH": f"after-part-record:{nth}", "REDPAJAMA_CRASH_COUNT": str(tmp_path / "count")}
-    assert cli("build", manifest, "--out", root, "--workers", 1, *UNTIL, **crash).returncode == -signal.SIGKILL
+    assert cli("build", manifest, "--out", root, "--workers", 1, **crash).returncode == -signal.SIGKILL
     records = [path for path in (root / stage).rglob("*.json") if not path.name.startswith("_")]
     assert len(records) == 1  # it died in this stage
     assert not list((root / stage).rglob("_record-*.json"))
-    assert build(manifest, root, "--workers", 1, *UNTIL) == reference[1]
+    assert build(manifest, root, "--workers", 1) == reference[1]
     assert not verify(Store(str(root)), ["whole"]).problems
