@@ -6,7 +6,7 @@ source keeps its epochs, and a smaller miniature is part of a larger one. (Repet
 runs tell something of large ones: arXiv 2606.07597.)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -36,27 +36,32 @@ def scaled(build: Build, leaf: Leaf, row: dict[str, Any], gone: Gone) -> dict[st
         for number in range(len(masses)):
             own = strata == number
             masses[number] += selection.histogram(second[own], tokens[own])
-    last, taken = [], []
     strata, second = selection.strata_of(gone.hashes, gone.ids, partial), selection.second_hashes(gone.hashes)
-    for number, mass in enumerate(masses):
-        own = gone.of(strata == number, second)
-        key, doc_id, reached = _last(build, leaf, partial, number, mass, own, scale)
-        last.append([key, doc_id])
-        taken.append(reached - own.unreplaced_tokens(Cut(0, key, doc_id)))
-    return {**row, "strata": last, "cuts": list(_rescaled(row["cuts"], partial, taken, scale))}
+    goners = [gone.of(strata == number, second) for number in range(len(masses))]
+    last = _last(build, leaf, partial, masses, goners, scale)
+    taken = [
+        reached - own.unreplaced_tokens(Cut(0, key, doc_id))
+        for own, (key, doc_id, reached) in zip(goners, last, strict=True)
+    ]
+    strata_row = [[key, doc_id] for key, doc_id, _ in last]
+    return {**row, "strata": strata_row, "cuts": list(_rescaled(row["cuts"], partial, taken, scale))}
 
 
 def _last(
-    build: Build, leaf: Leaf, partial: list[Cut], number: int, mass: np.ndarray, gone: Gone, scale: Fraction
-) -> tuple[int, str, int]:
-    """The last document of a stratum that is taken, and the tokens up to its end; what is withdrawn is replaced."""
-    left = mass - gone.replaced_mass()
-    wanted = min(round(int(mass.sum()) * scale), int(left.sum()))
-    if not wanted:
-        return selection.NO_PARTIAL_COPY, "", 0
-    bucket, before = selection.boundary_bucket(left, wanted)
-    rows = (row for row in _rows(build, leaf, partial, number, bucket) if row[1] not in gone.replaced)
-    return selection.cut_inside(rows, before, wanted)
+    build: Build, leaf: Leaf, partial: list[Cut], masses: np.ndarray, goners: Sequence[Gone], scale: Fraction
+) -> list[tuple[int, str, int]]:
+    """The last document of each stratum that is taken, and the tokens up to its end; what is withdrawn is replaced."""
+    found = [(selection.NO_PARTIAL_COPY, "", 0)] * len(masses)
+    wanted, ends = {}, {}
+    for number, (mass, gone) in enumerate(zip(masses, goners, strict=True)):
+        left = mass - gone.replaced_mass()
+        if tokens := min(round(int(mass.sum()) * scale), int(left.sum())):
+            wanted[number], ends[number] = tokens, selection.boundary_bucket(left, tokens)
+    rows = _rows(build, leaf, partial, {number: bucket for number, (bucket, _) in ends.items()}) if ends else {}
+    for number, (_, before) in ends.items():
+        own = (row for row in rows[number] if row[1] not in goners[number].replaced)
+        found[number] = selection.cut_inside(own, before, wanted[number])
+    return found
 
 
 def boundaries(cuts: list[dict[str, Any]]) -> list[Cut]:
@@ -100,11 +105,15 @@ def _strata(batch: pa.RecordBatch, partial: list[Cut]) -> np.ndarray:
     return selection.strata_of(batch.column("hash").to_numpy(), batch.column("doc_id"), partial)
 
 
-def _rows(build: Build, leaf: Leaf, partial: list[Cut], number: int, bucket: int) -> Iterator[Row]:
+def _rows(build: Build, leaf: Leaf, partial: list[Cut], buckets: Mapping[int, int]) -> dict[int, list[Row]]:
+    """{stratum: the candidates of its bucket}, of all in one reading: a bucket is 1 / BUCKETS of them."""
+    found: dict[int, list[Row]] = {number: [] for number in buckets}
     for batch in _candidates(build, leaf):
         second = selection.second_hashes(batch.column("hash").to_numpy())
-        own = np.flatnonzero((selection.bucket_of(second) == bucket) & (_strata(batch, partial) == number))
-        rows = batch.take(pa.array(own))
-        yield from zip(
-            second[own].tolist(), *(rows.column(name).to_pylist() for name in ("doc_id", "n_tokens")), strict=True
-        )
+        strata, places = _strata(batch, partial), selection.bucket_of(second)
+        for number, bucket in buckets.items():
+            own = np.flatnonzero((places == bucket) & (strata == number))
+            rows = batch.take(pa.array(own))
+            columns = (rows.column(name).to_pylist() for name in ("doc_id", "n_tokens"))
+            found[number] += zip(second[own].tolist(), *columns, strict=True)
+    return found
