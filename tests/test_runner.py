@@ -360,6 +360,59 @@ def test_a_part_that_nobody_did_fails_the_step_by_name(tmp_path):
     )
 
 
+@pytest.mark.parametrize("how", [BuildFailed("its part is gone"), FileNotFoundError("its part is gone"), None])
+def test_a_commit_that_comes_late_and_fails_leaves_the_state_that_is_there(tmp_path, monkeypatch, how):
+    """The parts it reads went with the commit that came first."""
+    turn, commit_now = turns_of(tmp_path / "r")[0], runner._next_state
+    for number in range(runner.plan(turn)):
+        runner.do(turn, number)
+
+    def comes_late(turn):
+        monkeypatch.setattr(runner, "_next_state", commit_now)
+        first.append(runner.commit(turn))
+        if how:
+            raise how
+        return {"failed": "its part is gone", "records": {}}
+
+    first = []
+    monkeypatch.setattr(runner, "_next_state", comes_late)
+    state = runner.commit(turn)
+    forget()
+    assert [state] == first == [runner.read_state(turn.job, "numbers")]
+    assert "failed" not in state
+    assert failures(turn) == []
+
+
+def test_a_plan_that_comes_late_and_fails_leaves_the_plan_that_is_there(tmp_path):
+    def comes_late(build):
+        first.append(runner.plan(turns_of_job[0]))
+        raise BuildFailed("what it reads is gone")
+        yield
+
+    first = []
+    job = turns_of(tmp_path / "r")[0].job
+    turns_of_job = runner.turns(job, flow())
+    late = runner.turns(job, flow(numbers={"pieces": comes_late}))[0]
+    assert [runner.plan(late)] == first
+    assert len(runner.read_plan(job, "numbers").parts) == first[0] > 0
+
+
+@pytest.mark.parametrize("what", ["_made", "_next_state"])
+def test_what_may_pass_is_tried_again_while_a_step_is_planned_and_committed(tmp_path, monkeypatch, whole, what):
+    monkeypatch.setattr(runner, "RETRY_SECONDS", (0, 0))
+    work, raised = getattr(runner, what), []
+
+    def stumble(turn):
+        if (turn.step.stage, raised.count(turn.step.stage)) in {("halved", 0), ("told", 0), ("told", 1)}:
+            raised.append(turn.step.stage)
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        return work(turn)
+
+    monkeypatch.setattr(runner, what, stumble)
+    assert run(tmp_path / "r", FILES).files == whole
+    assert raised == ["halved", "told", "told"]
+
+
 # ---- shared lists
 
 

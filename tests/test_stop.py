@@ -13,6 +13,7 @@ from portable import options, portable_job_service
 
 from redpajama.engine import runner, workers
 from redpajama.engine.runner import turns
+from redpajama.engine.stages import Job
 
 
 def records(root) -> set[str]:
@@ -94,6 +95,35 @@ def test_a_worker_looks_for_the_mark_before_it_commits(tmp_path, stopped):
     worker.join()
     assert records(root) == before
     assert workers.first_failure(job) is None
+
+
+def test_a_run_whose_folder_was_swept_by_a_later_one_commits_nothing_more(stopped):
+    job, turn, root = stopped
+    assert runner.plan(turn) == 3
+    assert not workers.is_stopped(job)
+    before = records(root)
+    runner.read_plan(job, turn.step.stage)
+    job.store.remove(".tmp")
+    assert workers.is_stopped(job)
+    runner.do(turn, 0)
+    assert records(root) == before
+    assert not job.store.exists(f".tmp/{job.run}")
+
+
+def test_to_ask_whether_a_run_was_stopped_is_one_request(bucket, tmp_path):
+    job, requests = Job(None, f"s3://bucket/{tmp_path.name}", "run1"), []
+
+    async def note(model, **_):
+        requests.append(model.name)
+
+    workers.begin(job)
+    events = job.store.fs.s3.meta.events
+    events.register("before-call.s3", note, unique_id="stop")
+    assert not workers.is_stopped(job)
+    assert requests == ["HeadObject"]
+    events.unregister("before-call.s3", unique_id="stop")
+    workers.stop(job)
+    assert workers.is_stopped(job)
 
 
 def test_after_a_part_failed_no_other_is_begun_on_a_cluster(stopped):

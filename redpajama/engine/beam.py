@@ -88,10 +88,13 @@ def run(job: Job, flow: Sequence[Stage], arguments: list[str], shares: int, begu
         for turn in turns:
             signal = signal | turn.step.stage >> RunStep(turn, shares)
         _ = signal | "Finish" >> beam.Map(_leave_last_state, turns[-1])
-        result = pipeline.run()  # FnApiRunner is through by then
-        _under_way.append(result)
-        result.wait_until_finish()
-        _under_way.remove(result)
+        try:
+            result = pipeline.run()  # FnApiRunner is through by then
+            _under_way.append(result)
+            result.wait_until_finish()
+            _under_way.remove(result)
+        finally:
+            workers.stop(job)  # what an engine still replays commits nothing
     return job.store.read_json(last_state_key(job))
 
 

@@ -3,7 +3,7 @@
 Between two steps stands a state, a small file in the run's folder: {"records": {stage: {name: key}}}, and its message
 as "failed" where a part failed. It is found by the step before, so a step that is replayed reads and writes the same.
 An engine may replay any of it, late too: what was planned stays planned, and once the state after a step is there the
-step does nothing more.
+step does nothing more: what comes late and fails, because what it reads is gone, writes over nothing.
 Failures of data are values: a part that fails leaves a note, its barrier leaves a failed state, and what follows plans
 nothing.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from redpajama.engine import faults, homes, workers
 from redpajama.engine.gathered import commit_stage, is_there, is_whole, stage_of
@@ -27,6 +27,7 @@ from redpajama.engine.store import Store, crash_point
 from redpajama.errors import BuildFailed, InputError
 from redpajama.hashing import canonical_json
 
+T = TypeVar("T")
 State = dict[str, Any]  # {"records": …}, and "failed" where it did
 RETRY_SECONDS = (1.0, 4.0)  # before a part is tried again
 START = "start"  # the state before the first step
@@ -71,8 +72,9 @@ def _all_that(after: tuple[str, ...], removing: tuple[str, ...]) -> tuple[str, .
 
 
 def start(job: Job, records: dict[str, dict[str, str]] | None = None) -> None:
-    """Leave the state before the first step."""
+    """Leave the state before the first step, and the mark that lets workers commit."""
     _write_state(job, START, {"records": records or {}})
+    workers.begin(job)
 
 
 def state_key(run: str, stage: str) -> str:
@@ -87,7 +89,7 @@ def read_state(job: Job, stage: str) -> State:
 
 @lru_cache(maxsize=2)  # it is written once
 def _read_state(store: Store, key: str) -> State:
-    return store.read_json(key)
+    return _tried(lambda: store.read_json(key))
 
 
 def _state_after(turn: Turn) -> State | None:
@@ -119,17 +121,34 @@ def plan(turn: Turn) -> int:
 
     A step is planned once a run: a part keeps its number while some are done already.
     """
-    store, key = turn.job.store, plan_key(turn.job, turn.step.stage)
-    if (body := next(store.read_each([key]))) is not None:
-        return len(json.loads(body)["parts"])
+    if (count := _planned(turn)) is not None:
+        return count
     made = Plan((), (), {}, (), {}, {})
     with failures_noted(turn, "plan"):
-        state = read_state(turn.job, turn.before)
-        found = [] if "failed" in state else turn.step.plan(turn.build(state))
-        made = _plan(store, turn.step, found)
+        made = _tried(partial(_made, turn))
+    return _tried(partial(_write_plan, turn, made))
+
+
+def _planned(turn: Turn) -> int | None:
+    """How many parts a plan has that is there already."""
+    body = next(turn.job.store.read_each([plan_key(turn.job, turn.step.stage)]))
+    return None if body is None else len(json.loads(body)["parts"])
+
+
+def _made(turn: Turn) -> Plan:
+    state = read_state(turn.job, turn.before)
+    return _plan(turn.job.store, turn.step, [] if "failed" in state else turn.step.plan(turn.build(state)))
+
+
+def _write_plan(turn: Turn, made: Plan) -> int:
+    """Write it down, unless another was first; how many parts there are to do."""
+    store, run, stage = turn.job.store, turn.job.run, turn.step.stage
+    if (count := _planned(turn)) is not None:
+        return count
     totals = {"parts": len(made.parts), "bytes": sum(part.size for part in made.parts)}
-    store.write(f".tmp/{turn.job.run}/totals-{turn.step.stage}.json", canonical_json(totals))
-    store.write(key, canonical_json({**made._asdict(), "parts": [part.to_json() for part in made.parts]}))
+    store.write(f".tmp/{run}/totals-{stage}.json", canonical_json(totals))
+    body = canonical_json({**made._asdict(), "parts": [part.to_json() for part in made.parts]})
+    store.write(plan_key(turn.job, stage), body)
     return len(made.parts)
 
 
@@ -176,7 +195,7 @@ def read_plan(job: Job, stage: str) -> Plan:
 
 @lru_cache(maxsize=2)  # on a cluster each element is one part of thousands: it asks again
 def _read_plan(store: Store, key: str) -> Plan:
-    plan = store.read_json(key)
+    plan = _tried(lambda: store.read_json(key))
     return Plan(**{**plan, "parts": tuple(Part(**part) for part in plan["parts"])})
 
 
@@ -215,8 +234,8 @@ def _do_part(turn: Turn, build: Build, part: Part) -> None:
         workers.note_done(job, part, record.counts, time.monotonic() - started, time.process_time() - cpu)
 
 
-def _tried(work: Callable[[], PartRecord]) -> PartRecord:
-    """What may pass is tried again: the store, the network. A part that is half done leaves nothing."""
+def _tried(work: Callable[[], T]) -> T:
+    """What may pass is tried again: the store, the network. What is half done leaves nothing that counts."""
     for delay in RETRY_SECONDS:
         try:
             return work()
@@ -249,7 +268,12 @@ def failures_noted(turn: Turn, what: str, where: str = "") -> Iterator[None]:
 
 def _comes_late(turn: Turn) -> bool:
     """Another did the part, and what it reads may be gone; or the run is over."""
-    return _state_after(turn) is not None or not turn.job.store.exists(state_key(turn.job.run, START))
+    return _state_after(turn) is not None or _is_over(turn.job)
+
+
+def _is_over(job: Job) -> bool:
+    """Whether the run's folder is gone."""
+    return not job.store.exists(state_key(job.run, START))
 
 
 def _message(store: Store, error: BuildFailed | InputError) -> str:
@@ -270,13 +294,24 @@ def _forget_damaged(store: Store, message: str) -> str:
 def commit(turn: Turn) -> State:
     """The state after a step: every part is there and balances, or a failure."""
     if (state := _state_after(turn)) is None:
-        state = None
         with failures_noted(turn, "commit"):
-            state = _next_state(turn)
-        state = state or {"failed": workers.first_failure(turn.job), "records": {}}
-        _write_state(turn.job, turn.step.stage, state)
+            state = _tried(partial(_next_state, turn))
+        state = _tried(partial(_settled, turn, state))
     if turn.step.spent and "failed" not in state:
         _remove_spent(turn.job.store, turn.step, state["records"][turn.step.stage])
+    return state
+
+
+def _settled(turn: Turn, state: State | None) -> State:
+    """Write the state after a step, unless it is the failure of one that comes late; which state holds."""
+    if state is None or "failed" in state:
+        if (earlier := _state_after(turn)) is not None:
+            return earlier
+        message = workers.first_failure(turn.job) or f"stage {turn.step.stage}: the run is over"
+        state = state or {"failed": message, "records": {}}
+        if _is_over(turn.job):
+            return state
+    _write_state(turn.job, turn.step.stage, state)
     return state
 
 

@@ -146,18 +146,23 @@ def failed(job: Job) -> bool:
     return Path(job.claims, "failed").exists()
 
 
-def _stop_key(job: Job) -> str:
-    return f".tmp/{job.run}/stop"
+def _live_key(job: Job) -> str:
+    return f".tmp/{job.run}/live"
+
+
+def begin(job: Job) -> None:
+    """Leave the mark without which no worker commits: it goes when the run is stopped, or swept by a later one."""
+    job.store.write(_live_key(job), b"")
 
 
 def stop(job: Job) -> None:
     """From now on no worker of this run, wherever it is, begins or commits a part."""
-    job.store.write(_stop_key(job), b"")
+    job.store.remove(_live_key(job))
 
 
 def is_stopped(job: Job) -> bool:
-    """Whether the run was stopped; a worker asks before it commits."""
-    return job.store.exists(_stop_key(job))
+    """Whether the run was stopped; a worker asks before it commits: one request, as long as it was not."""
+    return not job.store.exists(_live_key(job))
 
 
 def first_failure(job: Job) -> str | None:
