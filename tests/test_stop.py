@@ -3,17 +3,22 @@
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from corpora import build, digest, start_cli, wait_for, write_corpus, write_rows
 from declared import flow, halve, new_job, some_numbers
 from portable import options, portable_job_service
 
-from redpajama.engine import runner, workers
+from redpajama.commands import guard as guards
+from redpajama.commands.guard import Guard
+from redpajama.engine import beam, runner, workers
 from redpajama.engine.runner import turns
 from redpajama.engine.stages import Job
+from redpajama.report import runs
 
 
 def records(root) -> set[str]:
@@ -137,6 +142,35 @@ def test_after_a_part_failed_no_other_is_begun_on_a_cluster(stopped):
     assert runner.commit(turn)["failed"] == "the numbers are odd"
 
 
+def test_others_are_let_in_only_once_no_worker_of_the_run_is_alive(stopped, tmp_path, monkeypatch):
+    job, *_ = stopped
+    worker = subprocess.Popen(["sleep", "60"])
+    (tmp_path / f"worker-{worker.pid}").touch()
+    done = []
+    for module, name in ((workers, "stop"), (runs, "write_end"), (beam, "cancel"), (os, "_exit")):
+        monkeypatch.setattr(module, name, lambda *_, name=name: done.append(name))
+    monkeypatch.setattr(workers, "let_go", lambda: done.append(workers._is_running(worker.pid)))
+    monkeypatch.setattr(workers, "descendants", lambda pid: [])
+    guard = Guard([], quiet=True)
+    guard.job = replace(job, claims=str(tmp_path))
+    guard._end("interrupted", 130)
+    assert done == ["stop", "write_end", "cancel", False, "_exit"]
+    worker.wait()
+
+
+def test_a_store_that_does_not_answer_keeps_no_build_that_ends(stopped, tmp_path, monkeypatch):
+    job, *_ = stopped
+    done = []
+    monkeypatch.setattr(guards, "STORE_SECONDS", 0.2)
+    monkeypatch.setattr(workers, "stop", lambda job: time.sleep(60))
+    monkeypatch.setattr(workers, "kill_workers", lambda claims: done.append("killed"))
+    monkeypatch.setattr(os, "_exit", done.append)
+    guard = Guard([], quiet=True)
+    guard.job = job
+    guard._end("interrupted", 130)
+    assert done == ["killed", 130]
+
+
 SLOW = """
 import sys, time
 from redpajama.pipelines import c4
@@ -154,7 +188,6 @@ sys.exit(cli.run(sys.argv[1:]))
 
 def test_a_part_that_failed_ends_the_build_though_another_takes_minutes(tmp_path):
     """In one process the failed part comes last or first: it is the driver that looks."""
-    import subprocess
     import sys
 
     manifest = write_corpus(tmp_path / "c")

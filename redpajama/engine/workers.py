@@ -38,6 +38,7 @@ from redpajama.hashing import canonical_json
 
 EXIT_CODE = re.compile(r"Worker subprocess exited with return code (-?\d+)")
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+KILL_SECONDS = 5.0  # to wait for what was killed
 _equipped: set[str] = set()  # runs
 _entered: dict[str, Any] = {}  # run -> the lock that this process holds for it
 
@@ -209,8 +210,9 @@ _leases: dict[str, Lease] = {}  # run -> what this process holds for it
 
 @contextmanager
 def _leased(store: Store, run: str, is_sole: bool) -> Iterator[None]:
-    """Hold a lease, and sweep what runs before left; a user who sees to it alone needs none, and sweeps nothing."""
+    """Hold a lease, and sweep what runs before left; a user who sees to it alone needs no lease."""
     if is_sole:
+        store.remove(".tmp")
         yield
         return
     with lease.held(store, run, holder()) as _leases[run]:
@@ -310,10 +312,14 @@ def worker_ids(claims: str) -> list[int]:
 
 
 def kill_workers(claims: str) -> None:
-    """End every worker process of the run at once, those too that have not entered it yet."""
-    for pid in {*worker_ids(claims), *descendants(os.getpid())} - {os.getpid()}:
+    """End every worker process of the run at once, those too that have not entered it yet; they are dead then."""
+    pids = {*worker_ids(claims), *descendants(os.getpid())} - {os.getpid()}
+    for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + KILL_SECONDS
+    while any(map(_is_running, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def descendants(pid: int) -> Iterator[int]:
