@@ -49,27 +49,24 @@ class Progress:
             self._thread.join(timeout=2)
 
     def _show(self, job: Job) -> None:
-        done = workers.Done(job.claims)
+        from redpajama.commands.running import run_table
+        from redpajama.report.standing import Standings
+
+        done, far = workers.Done(job.claims), Standings(job.store, {"run": job.run, "steps": self.stages})
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             while not self._over.wait(0.3 if self.is_local else STORE_SECONDS):
                 with contextlib.suppress(FileNotFoundError):  # the run's folder goes when the build ends
-                    live.update(self.table(job, done.look()) if self.is_local else self._store_table(job))
-
-    def _store_table(self, job: Job) -> Table:
-        from redpajama.commands.running import run_table
-        from redpajama.report.standing import standings
-
-        return run_table(standings(job.store, {"run": job.run, "steps": self.stages}))
+                    live.update(self.table(job, done.look()) if self.is_local else run_table(far.look()))
 
     def _tell(self, job: Job) -> None:
         """A line for the stage that is under way."""
         from redpajama.commands.running import row_of
-        from redpajama.report.standing import WAITING, standings
+        from redpajama.report.standing import WAITING, Standings
 
-        most = 0
+        most, standings = 0, Standings(job.store, {"run": job.run, "steps": self.stages})
         while not self._over.wait(PIPE_SECONDS):
             with contextlib.suppress(FileNotFoundError):
-                found = standings(job.store, {"run": job.run, "steps": self.stages})
+                found = standings.look()
                 begun = [each for each in found if each.state != WAITING]
                 if begun and not self._over.is_set() and len(begun) >= most:  # the run's folder goes at its end
                     most = len(begun)
