@@ -16,7 +16,7 @@ from pathlib import Path
 from redpajama.errors import InputError
 from redpajama.raw.download import State, Unavailable, look_up
 from redpajama.raw.hub import list_hub
-from redpajama.raw.io import Listed, scheme_of
+from redpajama.raw.io import Listed, is_one_file, scheme_of, told_apart_by_secrets
 from redpajama.raw.stores import list_store
 
 RECURSIVE = "**"  # in a pattern: any folders, or none
@@ -57,7 +57,7 @@ def expand(
         matched = list(zip(wanted, pool.map(try_one, wanted), strict=True))
     for pattern, matches in matched:
         if not isinstance(matches, Unavailable):
-            found.update((listed.url, listed) for listed in _unsigned(matches) if listed.url not in found)
+            _add(found, matches)
         elif unavailable is None:
             raise matches
         else:
@@ -65,8 +65,11 @@ def expand(
     return [found[url] for url in sorted(found)]
 
 
-def _unsigned(matches: list[Listed]) -> Iterator[Listed]:
-    return (listed.unsigned for listed in matches)
+def _add(found: dict[str, Listed], matches: list[Listed]) -> None:
+    """Raises InputError where two files have one name without their secrets."""
+    for listed in (match.unsigned for match in matches):
+        if not is_one_file(vars(found.setdefault(listed.url, listed)), vars(listed)):
+            raise InputError(told_apart_by_secrets(listed.url))
 
 
 def matches_of(pattern: str, mirrors: dict[str, str], base: Path, requester_pays: bool = False) -> list[Listed]:
