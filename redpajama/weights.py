@@ -24,7 +24,8 @@ class WeightsError(ValueError):
 def filled(values: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Mistake]]:
     """A manifest's values with the weights that its mixture's file gives to slices and groups, and what is wrong.
 
-    A slice that the file does not name has weight 0; slices of a group get what they have `within` it.
+    A slice that the file does not name has weight 0; slices of a group get what they have `within` it, or keep
+    their own where the file names none of them.
     """
     mixture = values.get("mixture")
     if not isinstance(mixture, dict) or not isinstance(path := mixture.get("weights"), str):
@@ -34,8 +35,11 @@ def filled(values: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[M
     except WeightsError as error:
         return {**values, "mixture": _set(mixture, {}, 1.0)}, [Mistake("mixture.weights", f"{path}: {error}")]
     names = [key for kind in ("slice", "group") for each in _tables(mixture, kind) if (key := _key(each))]
-    found = {name if name in names else name.removeprefix("train_"): weight for name, weight in found.items()}
-    said = [
+    prefixed = {name: name if name in names else name.removeprefix("train_") for name in found}
+    twice = [name for name, own in prefixed.items() if name != own and own in found]
+    said = [Mistake("mixture.weights", f"{path}: it has '{name.removeprefix('train_')}' twice") for name in twice]
+    found = {prefixed[name]: weight for name, weight in found.items()}
+    said += [
         Mistake("mixture.weights", f"{path}: no slice or group is called '{name}'{suggestion(name, names)}")
         for name in found
         if name not in names
@@ -53,9 +57,13 @@ def _key(table: dict[str, Any]) -> str:
 
 
 def _set(mixture: dict[str, Any], found: dict[str, float], missing: float) -> dict[str, Any]:
+    shares = _tables(mixture, "slice")
+    parted = {each.get("group") for each in shares if _key(each) in found}
     slices = [
         {**each, "within" if "group" in each else "weight": found.get(_key(each), missing)}
-        for each in _tables(mixture, "slice")
+        if "group" not in each or each["group"] in parted
+        else each
+        for each in shares
     ]
     groups = [{**each, "weight": found.get(_key(each), each.get("weight", 1))} for each in _tables(mixture, "group")]
     return {**mixture, "slice": slices, **({"group": groups} if groups else {})}
@@ -69,9 +77,12 @@ def read(path: Path) -> dict[str, float]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        rows = list(csv.DictReader(text.splitlines())) if path.suffix == ".csv" else json.loads(text)
+        is_csv = path.suffix == ".csv"
+        rows = list(csv.DictReader(text.splitlines())) if is_csv else json.loads(text, object_pairs_hook=_once)
     except OSError as error:
         raise WeightsError(error.strerror or str(error)) from None
+    except WeightsError:
+        raise
     except ValueError:
         raise WeightsError("neither JSON nor, with a name that ends so, .csv") from None
     found = _pairs(rows)
@@ -83,12 +94,20 @@ def read(path: Path) -> dict[str, float]:
 def _pairs(rows: Any) -> dict[str, float]:
     if isinstance(rows, list):
         named = [(_first(row, NAMES), _first(row, VALUES)) for row in rows if isinstance(row, dict)]
-        return {str(name): _weight(name, value) for name, value in named if name is not None}
+        return _once([(str(name), _weight(name, value)) for name, value in named if name is not None])
     if not isinstance(rows, dict):
         return {}
     if inner := next((rows[name] for name in TABLES if isinstance(rows.get(name), dict | list)), None):
         return _pairs(inner)
     return {name: _weight(name, each.get("weight") if isinstance(each, dict) else each) for name, each in rows.items()}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+        raise WeightsError(f"it has '{name}' twice")
+    return found
 
 
 def _first(row: dict[str, Any], keys: tuple[str, ...]) -> Any:

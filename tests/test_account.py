@@ -57,6 +57,8 @@ def test_a_slice_that_one_document_takes_beyond_its_target_is_told_with_it():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(account, "read_budget", lambda _: {"a": row, "b": close})
         assert account.overshoot(None) == {"a": {"tokens": 50, "share": 0.5, "doc_id": "a/1"}}
+        row["strata"] = [[1, "a/2"], [2, "a/3"]]  # of a miniature
+        assert "its last documents are that long" in account.overshoot_lines(account.overshoot(None))[0]
 
 
 def test_a_build_tells_of_such_a_slice_as_the_report_does(root, capsys, monkeypatch):
@@ -106,6 +108,14 @@ def test_a_slice_that_the_file_leaves_out_is_left_out(tmp_path):
     assert [share.weight for share in mixture.slice] == [1, 0]
 
 
+def test_slices_of_a_group_of_which_the_file_names_none_keep_what_they_have_within_it(tmp_path):
+    (tmp_path / "found.json").write_text('{"all": 1}')
+    slices = [{"source": "web", "group": "all", "within": 3}, {"source": "wiki", "group": "all"}]
+    mixture = {**VALUES["mixture"], "slice": slices, "group": [{"name": "all"}]}
+    found = parse({**VALUES, "mixture": mixture}, str(tmp_path / "m.toml")).mixture
+    assert [share.within for share in found.slice] == [3, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -115,6 +125,9 @@ def test_a_slice_that_the_file_leaves_out_is_left_out(tmp_path):
         ('{"web": "much"}', "found.json: the weight of 'web' is no number: 'much'"),
         ('{"web": -1}', "found.json: the weight of 'web' is -1: it must be 0 or more"),
         ('{"webs": 1, "wiki": 1}', "found.json: no slice or group is called 'webs'; did you mean 'web'?"),
+        ('{"web": 1, "wiki": 1, "web": 2}', "found.json: it has 'web' twice"),
+        ('[{"domain": "web", "weight": 1}, {"domain": "web", "weight": 2}]', "found.json: it has 'web' twice"),
+        ('{"web": 1, "train_web": 2}', "found.json: it has 'web' twice"),
         (None, "found.json: No such file or directory"),
     ],
 )

@@ -42,6 +42,24 @@ def test_a_slash_at_the_end_a_port_and_a_fragment_make_no_difference(written, st
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/caf%E9", "/caf%E8"),  # Latin-1
+        ("/%EF%F0%E8", "/%EF%F0%E9"),  # windows-1251
+        ("/a%2Fb", "/a/b"),
+        ("/?q=a%26b", "/?q=a&b"),
+        ("/?q=a%2Bb", "/?q=a+b"),
+        ("/?a%3Db", "/?a=b"),
+        ("/a%3Fb", "/a?b"),
+        ("/a%2541", "/a%41"),
+    ],
+)
+def test_what_would_be_another_address_is_not_the_same(one, other):
+    assert not address_of(f"http://example.org{one}").is_of(f"http://example.org{other}")
+    assert address_of(f"http://example.org{one.lower()}").is_of(f"http://example.org{one}")
+
+
+@pytest.mark.parametrize(
     "text", ["", "Just words.", "src/record-1", "a b.example/x", "http://[::1", "mailto:a@b.org", "..."]
 )
 def test_other_texts_are_no_addresses(text):

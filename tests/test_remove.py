@@ -66,8 +66,8 @@ def drawn(root: Path) -> dict[str, str]:
     return {name: sha for name, sha in digest(root).items() if name.partition("/")[0] in DRAWN}
 
 
-def corpus(root: Path) -> str:
-    return json.loads((root / "builds/small.json").read_text())["corpus"]
+def corpus(root: Path, name: str = "small") -> str:
+    return json.loads((root / f"builds/{name}.json").read_text())["corpus"]
 
 
 def test_removed_documents_are_gone_verify_is_clean_and_a_build_from_nothing_with_the_list_is_the_same(
@@ -241,6 +241,59 @@ def test_what_is_held_out_and_miniatures_lose_what_is_withdrawn_too(built, tmp_p
     assert rows_of(root) == [row for row in rows if row[0] not in gone]
     assert remove(root, sorted({row[0] for row in rows} - set(gone))[:4], request="r2").returncode == 0
     assert cli("verify", root).returncode == 0
+
+
+def test_what_one_of_several_builds_refuses_is_removed_from_none(built, root, tmp_path):
+    shutil.copytree(built / "in", tmp_path / "in")
+    few = json.dumps([f"https://example.org/{number}" for number in range(190, 194)])
+    pair = 'source = "web"\nweight = 1', f'source = "web"\nwhere = {{ url = {few} }}\nweight = 0.001'
+    manifest = change(tmp_path / "in/small.toml", ('name = "small"', 'name = "twin"'), pair)
+    build(manifest, root, "--workers", 1)
+    before, corpora = rows_of(root), [corpus(root, name) for name in ("small", "twin")]
+    named = [row["doc_id"] for row in documents_of(root, "web") if json.loads(row["meta"])["url"] in few]
+    refused = remove(root, named)
+    assert refused.returncode == 2, refused.stdout
+    assert "slice 'web' would be empty" in refused.stderr
+    assert "nothing was removed" in refused.stderr
+    assert not list(root.glob("withdrawn/*"))
+    assert (rows_of(root), [corpus(root, name) for name in ("small", "twin")]) == (before, corpora)
+    assert cli("verify", root).returncode == 0
+    assert remove(root, named[:1]).returncode == 0  # of both, by a process that works itself
+
+
+LIMITED = '= 900\nmax_document_tokens = 60\nlong_documents = "leave_out"'
+OTHERS = json.dumps([f"https://example.org/{number}" for number in range(150, 190)])
+PARTED = f"""name = "web-a"
+source = "web"
+where = {{ url = {OTHERS} }}
+weight = 0
+[[mixture.slice]]
+source = "web"
+"""
+CHANGES = {
+    "a slice gets a weight": (('source = "web"\nweight', f"{PARTED}weight"), ("weight = 0", "weight = 0.1")),
+    "some is held out": (("budget_tokens", "validation = 0\nbudget_tokens"), ("validation = 0", "validation = 0.3")),
+    "long ones are left out": (("budget_tokens = 6000", "budget_tokens = 900"), ("= 900", LIMITED)),
+    "copies are limited": (
+        ('order = ["news"', 'near = "slimpajama"\norder = ["news"'),
+        ("= 6000", "= 6000\nmax_copies = 2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_manifest_changed_after_a_take_down_gives_what_a_root_without_a_past_gives(built, tmp_path, name):
+    shutil.copytree(built / "in", tmp_path / "in")
+    manifest, root = change(tmp_path / "in/small.toml", CHANGES[name][0]), tmp_path / "root"
+    build(manifest, root, "--workers", 1)
+    gone = sorted(row["doc_id"] for row in documents_of(root))[::7]
+    assert remove(root, gone).returncode == 0
+    shutil.copy(root / "withdrawn/r1", tmp_path / "in/list")
+    change(manifest, CHANGES[name][1], ("seed = 11", 'seed = 11\nwithdrawn = ["list"]'))
+    build(manifest, root, "--workers", 1)
+    build(manifest, tmp_path / "fresh", "--workers", 1)
+    assert drawn(tmp_path / "fresh").items() <= drawn(root).items()  # of the former manifest some is left
+    assert corpus(tmp_path / "fresh") == corpus(root)
 
 
 def test_verify_tells_of_a_list_that_was_changed_and_of_one_that_a_build_does_not_know(root):

@@ -218,6 +218,20 @@ def test_long_texts_are_cut_at_the_longest_beginning_that_fits(texts, most):
         assert size == min(most, len(text.split()))
 
 
+def test_a_first_word_that_is_too_long_is_cut_inside():
+    """Else nothing of the document stays, and it counts as one without tokens."""
+    texts = pa.array(["wordswithoutspace and more", "  背景としての文章", "ab cd"], pa.large_string())
+    sizes, kept = lengths.limited(letters, texts, letters(texts), 6)
+    assert sizes.tolist() == [6, 6, 4]
+    assert kept.to_pylist() == [6, 2 + 3 * 6, None]
+    batch = lengths.cut(pa.record_batch({"text": texts, lengths.CUT: kept}))
+    assert batch.column("text").to_pylist() == ["wordsw", "  背景としての", "ab cd"]
+
+
+def letters(texts: pa.Array) -> np.ndarray:
+    return np.array([len("".join(text.split())) for text in texts.to_pylist()])
+
+
 @pytest.mark.parametrize("way", ["cut", "leave_out"])
 def test_no_document_of_a_build_has_more_tokens_than_allowed(raw, plain, tmp_path, way):
     keys = f'[mixture]\nmax_document_tokens = 40\nlong_documents = "{way}"'
@@ -227,6 +241,8 @@ def test_no_document_of_a_build_has_more_tokens_than_allowed(raw, plain, tmp_pat
     assert max(row["n_tokens"] for row in rows) <= 40 < max(row["n_tokens"] for row in whole.values())
     cut = [row for row in rows if row["doc_id"] in whole and whole[row["doc_id"]]["n_tokens"] > 40]
     assert bool(cut) is (way == "cut")
+    told = sum(record.counts.get("shortened", 0) for record in short.build.stage("counts").values())
+    assert bool(told) is (way == "cut")
     assert all(whole[row["doc_id"]]["text"].startswith(row["text"]) and row["n_tokens"] > 30 for row in cut)
 
 
@@ -234,6 +250,8 @@ def test_a_document_longer_than_a_shard_is_one_line_with_the_edit(raw, tmp_path)
     head = HEAD.replace("tokens_per_shard = 3000", "tokens_per_shard = 50")
     (raw / "long.toml").write_text(head + PLAIN)
     said = "tokens, more than tokens_per_shard = 50: set mixture.max_document_tokens = 50, which cuts it"
+    (raw / "before.toml").write_text(HEAD + PLAIN)
+    build_stepwise(raw / "before.toml", tmp_path / "r", "mixture")  # what fits a longer shard is no answer
     with pytest.raises(BuildFailed, match=said):
         build_stepwise(raw / "long.toml", tmp_path / "r", "mixture")
 

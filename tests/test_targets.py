@@ -34,9 +34,9 @@ MANIFEST = {
 }
 
 
-def table_of(values: dict, measured: dict[str, int] | None = None) -> targets.Targets:
+def table_of(values: dict, built: dict[str, Count] | None = None) -> targets.Targets:
     model = parse(values, "m.toml")
-    return targets.targets_of(targets.given_mixture(model), targets.counts_of(model, measured or {}))
+    return targets.targets_of(targets.given_mixture(model), targets.counts_of(model, built or {}))
 
 
 def test_the_table_says_what_is_wanted_and_got_and_what_binds():
@@ -48,7 +48,7 @@ def test_the_table_says_what_is_wanted_and_got_and_what_binds():
 
 
 def test_what_a_build_measured_replaces_what_others_say():
-    web, wiki = table_of(MANIFEST, {"wiki": 400}).rows
+    web, wiki = table_of(MANIFEST, {"wiki": Count(400, "measured")}).rows
     assert (web.provenance, wiki.provenance) == ("published", "measured")
     assert (wiki.unique_tokens, wiki.target_tokens, wiki.binds) == (400, 200, "")
 
@@ -117,4 +117,30 @@ def test_a_plan_after_a_build_rests_on_what_it_measured(tmp_path, capsys):
 
 def test_counts_that_differ_by_name_alone_keep_their_provenance():
     model = parse(MANIFEST, "m.toml")
-    assert targets.counts_of(model, {"wiki": 9}) == {"web": Count(1000, "published"), "wiki": Count(9, "measured")}
+    built = {"wiki": Count(9, "measured")}
+    assert targets.counts_of(model, built) == {"web": Count(1000, "published"), **built}
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value", "expected"),
+    [
+        ("mixture", "budget_tokens", 700, {"web": "measured", "wiki": "measured"}),
+        ("mixture", "validation", 0.1, {"web": "published", "wiki": "estimated"}),
+        ("dedup", "exact", False, {"web": "published", "wiki": "estimated"}),
+        ("tokenizer", "path", "other.json", {"web": "published"}),
+    ],
+)
+def test_what_a_build_counted_that_asked_for_something_else_is_an_estimate(where, key, value, expected):
+    before = json.loads(json.dumps(MANIFEST))
+    del before["source"][1]["tokens"]
+    now = json.loads(json.dumps(before))
+    now[where] = {**now.get(where, {}), key: value}
+    now = parse(now, "m.toml")
+    built = targets.of_build(now, parse(before, "m.toml"), {"web": 8, "wiki": 9})
+    assert {name: count.provenance for name, count in targets.counts_of(now, built).items()} == expected
+
+
+def test_a_slice_that_takes_other_documents_than_in_a_build_is_not_counted_by_it():
+    values = json.loads(json.dumps(MANIFEST))
+    values["mixture"]["slice"][1]["where"] = {"year": [2020]}
+    assert "wiki" not in targets.of_build(parse(values, "m.toml"), parse(MANIFEST, "m.toml"), {"wiki": 9})

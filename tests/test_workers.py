@@ -1,6 +1,7 @@
 """What workers note of their parts: who watches reads only what is new, and a dead worker's part has a name."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -24,6 +25,13 @@ MANIFEST = {"name": "m", "seed": 1, "source": [{"name": "web", "pipeline": "c4",
 def job(tmp_path):
     with workers.hold_root(str(tmp_path / "r")) as (run, claims):
         yield Job(parse(MANIFEST, "m.toml"), str(tmp_path / "r"), run, claims=claims)
+
+
+def test_a_process_that_worked_itself_holds_no_lock_of_a_run_that_is_over(tmp_path):
+    with workers.hold_root(str(tmp_path)) as (run, claims):
+        workers.enter(Job(parse(MANIFEST, "m.toml"), str(tmp_path), run, claims=claims))
+    with open(tmp_path / ".workers") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as the next run does, which would wait for ever
 
 
 def part(number: int, stage: str = "documents") -> Part:

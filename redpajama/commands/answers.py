@@ -49,6 +49,7 @@ SOURCE_ROW = record(
     living=COUNT,
     cut_spans=COUNT,
     cut_bytes=COUNT,
+    shortened=COUNT,
     available_tokens=COUNT,
     drawn_documents=COUNT,
     drawn_copies=COUNT,

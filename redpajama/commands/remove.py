@@ -31,6 +31,8 @@ def command(
 ) -> int:
     """Take documents out of every build here, now and for ever; the same command goes on after a kill."""
     from redpajama.corpus import withdrawn
+    from redpajama.engine.workers import hold_root
+    from redpajama.mixers.withdrawing import EMPTIES
     from redpajama.report import absence
     from redpajama.report.builds import find_builds, open_build, read_build
     from redpajama.report.resolving import resolve
@@ -41,14 +43,16 @@ def command(
     store = open_root(root)
     names = find_builds(store)
     entries = resolve([open_build(store, read_build(store, name)) for name in names], wish, refill)
-    is_new = _write(store, request, withdrawn.body_of(request, entries))
+    was_done = all(request in read_build(store, name).get("withdrawn", {}) for name in names)
+    with hold_root(store.url):
+        withdrawn.take_in(store, {request: withdrawn.body_of(request, entries)})
     try:
         records = [_build_again(store, read_build(store, name), workers, as_json) for name in names]
     except BuildFailed as error:
-        if is_new and str(error).startswith("withdrawn: "):  # as long as it stands, nothing could be built here
-            store.remove(withdrawn.key_of(request))
-            raise UserError(f"{str(error).removeprefix('withdrawn: ')}; nothing was removed") from None
-        raise
+        if was_done or not str(error).startswith(EMPTIES):
+            raise
+        _take_back(store, request, names, workers, as_json)  # as long as it stands, nothing could be built here
+        raise UserError(f"{str(error).removeprefix(EMPTIES)}; nothing was removed") from None
     builds = [open_build(store, record) for record in records]
     gone = absence.sweep(store, builds)
     found, left = absence.search(builds), absence.remains(builds)
@@ -74,19 +78,17 @@ def _wish(ids: str, urls: str, domain: str, like: str) -> Any:
     )
 
 
-def _write(store: "Store", request: str, body: bytes) -> bool:
-    """Put the list into ROOT; whether it was not there.
-
-    Raises:
-        UserError: the name is used for another.
-    """
+def _take_back(store: "Store", request: str, names: list[str], workers: str, quiet: bool) -> None:
+    """Build with what was removed again where that is gone already: files stay until all builds are done."""
     from redpajama.corpus import withdrawn
     from redpajama.engine.workers import hold_root
+    from redpajama.report.builds import read_build
 
     with hold_root(store.url):
-        is_new = not store.exists(withdrawn.key_of(request))
-        withdrawn.take_in(store, {request: body})
-    return is_new
+        store.remove(withdrawn.key_of(request))
+    for name in names:
+        if request in (record := read_build(store, name)).get("withdrawn", {}):
+            _build_again(store, record, workers, quiet)
 
 
 def _build_again(store: "Store", record: dict[str, Any], workers: str, quiet: bool) -> dict[str, Any]:

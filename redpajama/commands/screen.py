@@ -150,7 +150,8 @@ def _reasons(row: "SourceRow") -> str:
     ordered = sorted((row.dropped + row.removed).items(), key=lambda item: (-item[1], item[0]))
     why = [f"{reason} {number:,}".replace(" ", HELD) for reason, number in ordered]
     cut = [f"{row.cut_spans:,} repeated spans cut ({row.cut_bytes:,} B)"] if row.cut_spans else []
-    return ", ".join([*why, *cut])
+    long = [f"{row.shortened:,} long documents cut"] if row.shortened else []
+    return ", ".join([*why, *cut, *long])
 
 
 def print_matrices(out: Console, store: "Store", record: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from redpajama.commands.table import Table
     from redpajama.manifest import Manifest
     from redpajama.mistakes import Mistake
-    from redpajama.mixers.targets import Target, Targets
+    from redpajama.mixers.targets import Count, Target, Targets
 
 MARKS = {"measured": "", "published": "p", "estimated": "~"}
 
@@ -53,25 +53,28 @@ def stop_offline(path: str, drawn: dict[str, Any], as_json: bool) -> "list[Mista
 def _targets(model: "Manifest", out: str) -> "Targets":
     from redpajama.mixers import targets
 
-    return targets.targets_of(targets.given_mixture(model), targets.counts_of(model, measured(model, out)))
+    return targets.targets_of(targets.given_mixture(model), targets.counts_of(model, counted(model, out)))
 
 
-def measured(model: "Manifest", out: str) -> dict[str, int]:
-    """{leaf of the mixture: unique tokens} that the finished build of that name counted with the same tokenizer."""
+def counted(model: "Manifest", out: str) -> "dict[str, Count]":
+    """{leaf of the mixture: its unique tokens} that the finished build of that name counted, if there is one."""
     from redpajama.engine.gathered import read_stage
     from redpajama.engine.store import Store
+    from redpajama.manifest import Manifest, ManifestError
+    from redpajama.mixers import targets
+    from redpajama.preflight import complete
     from redpajama.report.builds import read_build
 
     store = Store(out)
     if not store.exists(f"builds/{model.name}.json"):
         return {}
-    record = read_build(store, model.name)
-    if record["manifest"].get("tokenizer") != (model.tokenizer and model.tokenizer.model_dump(mode="json")):
-        return {}
-    found: dict[str, int] = {}
+    record, tokens = read_build(store, model.name), dict[str, int]()
     for entry in record["stages"].get("candidates", {}).values():
-        found |= read_stage(store, entry["record"]).counts["slices"]
-    return found
+        tokens |= read_stage(store, entry["record"]).counts["slices"]
+    try:
+        return targets.of_build(complete(model), Manifest(**record["manifest"]), tokens)
+    except ManifestError:  # it is told where all mistakes are
+        return {}
 
 
 def to_json(found: "Targets") -> dict[str, Any]:

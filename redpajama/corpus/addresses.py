@@ -1,6 +1,7 @@
 """URLs as people write them, beside those on record: a browser shows one address in more than one way.
 
-It decodes percent signs and internationalised host names, hides the scheme, and adds or takes a slash at the end; a
+It decodes percent signs (but those of characters that part a URL, and bytes that are no UTF-8 are told from each other)
+and internationalised host names, hides the scheme, and adds or takes a slash at the end; a
 fragment is no part of what was fetched (RFC 3986, 6.2.2 and 3.5; https://url.spec.whatwg.org/#url-rendering).
 """
 
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 BARE = re.compile(r"[^\s/?#@]+\.[^\s/?#@.]{2,}(:\d+)?([/?#].*)?")  # a host and what follows, without a scheme
+KEPT = re.compile(r"(%(?:2[356BbFf]|3[DdFf]))")  # % # & + / = ?: decoded, they would say something else
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -44,8 +46,15 @@ def address_of(text: str) -> Address | None:
     if not parts.hostname:
         return None
     own = f":{port}" if port and port != DEFAULT_PORTS.get(parts.scheme) else ""
-    rest = unquote(parts.path).rstrip("/") + (f"?{unquote(parts.query)}" if parts.query else "")
+    rest = _decoded(parts.path).rstrip("/") + (f"?{_decoded(parts.query)}" if parts.query else "")
     return Address(parts.scheme, dns_name(unquote(parts.hostname)) + own, rest)
+
+
+def _decoded(text: str) -> str:
+    pieces = KEPT.split(text)
+    pieces[::2] = [unquote(piece, errors="surrogateescape") for piece in pieces[::2]]
+    pieces[1::2] = [piece.upper() for piece in pieces[1::2]]
+    return "".join(pieces)
 
 
 def dns_name(host: str) -> str:

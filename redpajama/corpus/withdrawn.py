@@ -12,7 +12,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,11 +67,28 @@ class Hit(NamedTuple):
     refill: bool
 
 
-class Signed(NamedTuple):
+@dataclass(frozen=True)
+class Signed:
     """Signatures of entries that may be compared."""
 
     values: np.ndarray  # uint32[n, permutations]
     whose: list[tuple[str, bool]]  # request, refill
+
+    @cached_property
+    def orders(self) -> np.ndarray:
+        """int64[n, permutations]: the rows by the values of each column."""
+        return np.argsort(self.values, axis=0, kind="stable")
+
+    def rows_with(self, values: np.ndarray, columns: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(row of some signatures, the rows here that have one of its first `columns` values), where there are any."""
+        bounds = np.empty((2, columns, len(values)), np.int64)
+        for column in range(columns):
+            known = self.values[self.orders[:, column], column]
+            bounds[0, column] = np.searchsorted(known, values[:, column])
+            bounds[1, column] = np.searchsorted(known, values[:, column], "right")
+        for row in np.flatnonzero((bounds[0] < bounds[1]).any(axis=0)):
+            places = [self.orders[slice(*bounds[:, column, row]), column] for column in range(columns)]
+            yield int(row), np.unique(np.concatenate(places))
 
 
 class Lists(NamedTuple):
@@ -247,19 +265,16 @@ def near_hits(signed: Signed, values: np.ndarray, threshold: float) -> dict[int,
     """{row: why} of signatures (uint32[n, permutations]) that agree with one that is withdrawn in `threshold` of their
     values, the estimate of their Jaccard similarity.
 
-    Two such agree in one of any `1 + the most values that may differ`: so few rows are compared as a whole.
+    Two such agree in one of any `1 + the most values that may differ`: only those are compared as a whole.
     """
     permutations = values.shape[1]
     least = int(np.ceil(np.round(threshold * permutations, 6)))
-    may = np.zeros(len(values), bool)
-    for column in range(permutations - least + 1):
-        may |= np.isin(values[:, column], signed.values[:, column])
     found = {}
-    for row in np.flatnonzero(may):
-        equal = (signed.values == values[row]).sum(axis=1)
+    for row, others in signed.rows_with(values, permutations - least + 1):
+        equal = (signed.values[others] == values[row]).sum(axis=1)
         if (most := int(equal.max())) >= least:
-            request, refill = signed.whose[int(equal.argmax())]
-            found[int(row)] = Hit(request, "near", round(most / permutations, 6), refill)
+            request, refill = signed.whose[int(others[equal.argmax()])]
+            found[row] = Hit(request, "near", round(most / permutations, 6), refill)
     return found
 
 

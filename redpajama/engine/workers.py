@@ -200,9 +200,18 @@ def hold_root(root: str, is_sole: bool = False) -> Iterator[tuple[str, str]]:
         _notes_folder(claims).mkdir(parents=True)
         with _locks_told(store.root, is_sole):
             fcntl.flock(workers, fcntl.LOCK_SH)
-        with _temporary_files_in(os.path.dirname(claims)):
-            yield run, claims
+        try:
+            with _temporary_files_in(os.path.dirname(claims)):
+                yield run, claims
+        finally:
+            _leave(run)
         store.remove(".tmp")
+
+
+def _leave(run: str) -> None:
+    """Give back the workers' lock of a run in which this process worked itself: its next run waits for all of them."""
+    if lock := _entered.pop(run, None):
+        lock.close()
 
 
 _leases: dict[str, Lease] = {}  # run -> what this process holds for it

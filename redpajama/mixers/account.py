@@ -103,21 +103,30 @@ def _even(parts: Sequence[PartRecord]) -> dict[str, Any]:
 def overshoot_lines(found: dict[str, dict[str, Any]]) -> list[str]:
     """A line for each leaf of `overshoot`, for people."""
     return [
-        f"'{leaf}' has {row['tokens']:,} tokens more than its target ({row['share']:.1%}): its last document, "
-        f"{row['doc_id']}, is that long; max_document_tokens would cut it"
+        f"'{leaf}' has {row['tokens']:,} tokens more than its target ({row['share']:.1%}): its last document"
+        f"{', {doc_id}, is'.format(**row) if row['doc_id'] else 's are'} that long; max_document_tokens would cut it"
         for leaf, row in found.items()
     ]
 
 
 def overshoot(build: Build) -> dict[str, dict[str, Any]]:
-    """{leaf: tokens beyond its target, the share, and the last document} of leaves that overshoot by more than 1 %."""
+    """{leaf: tokens beyond its target, the share, and the last document} of leaves that overshoot by more than 1 %.
+
+    A miniature has a last document in each stratum: none is named where there are several.
+    """
     found = {}
     for leaf, row in read_budget(build).items():
         target, cut = sum(cut["stage_tokens"] for cut in row["cuts"]), row["cuts"][-1]
         more = cut["expected_tokens"] - target
         if target and more > OVERSHOOT * target:
-            found[leaf] = {"tokens": more, "share": more / target, "doc_id": cut["doc_id"]}
+            found[leaf] = {"tokens": more, "share": more / target, "doc_id": _last(row)}
     return found
+
+
+def _last(row: dict[str, Any]) -> str:
+    """The document that ends a leaf; "" of several."""
+    ids = [doc_id for _, doc_id in row["strata"] if doc_id] if "strata" in row else [row["cuts"][-1]["doc_id"]]
+    return ids[0] if len(ids) == 1 else ""
 
 
 def priors(build: Build) -> dict[str, Any]:

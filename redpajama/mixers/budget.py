@@ -41,9 +41,10 @@ def pieces(build: Build) -> Iterator[Piece]:
 
 
 def depends(build: Build, name: str) -> Counts:
-    """The whole mixture, but for what sources are said to hold."""
+    """The whole mixture, but for what sources are said to hold, and the longest shard."""
     said: Any = {"slice": {"__all__": {"tokens": True, "curve": {"tokens"}}}, "weights": True}
-    return {"mixture": given(build.manifest.mixture).model_dump(mode="json", exclude=said)}
+    asked = given(build.manifest.mixture).model_dump(mode="json", exclude=said)
+    return {"mixture": asked, "tokens_per_shard": build.manifest.shards.tokens_per_shard}
 
 
 def set_budget(build: Build, part: Part, outputs: Outputs) -> Result:

@@ -39,10 +39,8 @@ SCHEMA = pa.schema(
 
 
 def depends(build: Build, name: str) -> Counts | None:
-    """The seed, how much is held out, how long documents may be."""
-    mixture = given(build.manifest.mixture)
-    limits = {"validation": mixture.validation, "limit": mixture.max_document_tokens}
-    return {"seed": build.manifest.seed, **limits} if is_drawn(build, name) else None
+    """The seed."""
+    return {"seed": build.manifest.seed} if is_drawn(build, name) else None
 
 
 def pieces(build: Build) -> Iterator[Piece]:
@@ -51,15 +49,13 @@ def pieces(build: Build) -> Iterator[Piece]:
     about = max(GROUP, sum(build.stage(DOCUMENTS)[source].parts for source in counted) // MOST_GROUPS)
     for source in counted:
         for group in groups_of(build.parts(DOCUMENTS, source), about):
-            reads = [
-                [part.content, *reader.identity(build, part, COUNTS), *matching.identity(build, part)] for part in group
-            ]
             spec = {"of": [part.id for part in group]}
-            yield Piece(source, reads, spec, sum(part.counts["kept"] for part in group))
+            kept = sum(part.counts["kept"] for part in group)
+            yield Piece(source, [_reads(build, part) for part in group], spec, kept)
 
 
 def _reads(build: Build, documents: PartRecord) -> list[Any]:
-    own = [*reader.identity(build, documents, COUNTS), *matching.identity(build, documents)]
+    own = reader.identity(build, documents, COUNTS)
     return [documents.content, *own, *held_out.identity(build, documents)]
 
 
@@ -100,57 +96,36 @@ def _arrays(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 def _of_part(build: Build, documents: PartRecord) -> tuple[pa.Table, pa.Table, Counts]:
     """The candidates of one documents part, those of them that are in families, and what became of its documents."""
-    counts = given(reader.beside(build, COUNTS, documents))
-    own = held_out.families_of(build, documents, counts)
-    counts = counts.append_column("slice", pa.array(matching.numbers(build, documents)))
-    counts = counts.append_column("held", held_out.is_held(build, documents, own)).append_column("full", own["is_full"])
-    counts = counts.append_column("family", own["family"])
+    counts = held_out.placed(build, documents, given(reader.beside(build, COUNTS, documents)))
     removed = verdicts.removed(build, documents, "doc_id", "evidence")
     living = counts.filter(pc.invert(pc.is_in(counts.column("doc_id"), value_set=verdicts.ids_of(removed))))
-    left, lost = _left(build, documents.name, living)
-    held = left.filter(left.column("held"))
-    chosen = left.filter(pc.invert(left.column("held")))
+    left = np.bincount(living.column("left").to_numpy() - held_out.DRAWN, minlength=len(held_out.REASONS) + 1)[1:]
+    dropped = dict(zip(held_out.REASONS, left.tolist(), strict=True))
+    chosen = living.filter(pc.equal(living.column("left"), held_out.DRAWN))
     rows = _candidates(chosen, build.manifest.seed)
     members = rows.append_column("family", chosen.column("family")).filter(pc.is_valid(chosen.column("family")))
-    sums = {"held_out": {"documents": held.num_rows, "tokens": _tokens(held) + held.num_rows}} if held.num_rows else {}
-    dropped = {**lost, Reason.HELD_OUT.value: held.num_rows}
     return (
         rows,
         members,
         {
             "read": living.num_rows,
             "kept": rows.num_rows,
-            "dropped": {reason: number for reason, number in dropped.items() if number},
+            "dropped": {reason.value: number for reason, number in dropped.items() if number},
             "tokens": _tokens(rows),
             "removed_tokens": _removed_tokens(counts, verdicts.duplicate_pairs(removed)),
-            **sums,
+            **_held_out(living),
         },
     )
 
 
+def _held_out(living: pa.Table) -> Counts:
+    """{"held_out": {"documents", "tokens" with ends of documents}}; {} where none is."""
+    held = living.filter(pc.equal(living.column("left"), held_out.REASONS.index(Reason.HELD_OUT)))
+    return {"held_out": {"documents": held.num_rows, "tokens": _tokens(held) + held.num_rows}} if held.num_rows else {}
+
+
 def _tokens(rows: pa.Table) -> int:
     return pc.sum(rows.column("n_tokens")).as_py() or 0
-
-
-def _left(build: Build, source: str, living: pa.Table) -> tuple[pa.Table, dict[str, int]]:
-    """Living documents that a slice may draw, and why others may not: the first reason counts."""
-    limit, tokens = given(build.manifest.mixture).max_document_tokens, living.column("n_tokens").to_numpy()
-    reasons = {
-        Reason.NO_TOKENS: tokens == 0,
-        Reason.TOO_MANY_TOKENS: tokens >= limit if limit is not None else np.zeros(len(tokens), bool),
-        Reason.NOT_SELECTED: ~np.isin(living.column("slice").to_numpy(), _drawn(build, source)),
-        Reason.MAX_COPIES: living.column("full").to_numpy(),
-    }
-    stays, lost = np.ones(living.num_rows, bool), {}
-    for reason, goes in reasons.items():
-        lost[reason.value] = int((goes & stays).sum())
-        stays &= ~goes
-    return living.filter(pa.array(stays)), lost
-
-
-def _drawn(build: Build, source: str) -> list[int]:
-    """The numbers of the leaves that are drawn from."""
-    return [number for number, leaf in enumerate(matching.leaves_of(build, source)) if leaf.is_drawn]
 
 
 def _removed_tokens(counts: pa.Table, pairs: pa.Table) -> dict[str, dict[str, int]]:

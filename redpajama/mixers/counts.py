@@ -51,14 +51,16 @@ def asks(build: Build, documents: PartRecord) -> list[str]:
 
 def count(build: Build, source: Source, documents: PartRecord, outputs: Outputs) -> Counts:
     """Token counts of one documents part."""
-    tokenizer, tokens, most = open_tokenizer(build), 0, cut_at(build)
+    tokenizer, tokens, shortened, most = open_tokenizer(build), 0, 0, cut_at(build)
     with ColumnWriter(outputs.file(".parquet"), SCHEMA if most is None else CUT_SCHEMA) as writer:
         for batch in reader.read(build, documents, ["doc_id", "text"], is_living=False, is_cut=True):
             counted = count_batch(tokenizer, batch, most)
             writer.add(counted)
             tokens += pc.sum(counted.column("n_tokens")).as_py()
+            shortened += counted.num_rows - counted.column(lengths.CUT).null_count if most is not None else 0
     note_backend(build, outputs.part, tokenizer)
-    return {"read": writer.rows, "kept": writer.rows, "tokens": tokens}
+    cuts = {"shortened": shortened} if shortened else {}
+    return {"read": writer.rows, "kept": writer.rows, "tokens": tokens, **cuts}
 
 
 def count_batch(tokenizer: Tokenizer, batch: pa.RecordBatch, most: int | None = None) -> pa.Table:

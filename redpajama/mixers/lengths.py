@@ -15,7 +15,7 @@ def limited(
 ) -> tuple[np.ndarray, pa.Array]:
     """Texts with their tokens (int64[n]) -> tokens and bytes (null: all) of the longest beginnings of `most` tokens.
 
-    A text is cut behind white space, where it has some; its beginning is counted as it will be encoded.
+    A text is cut behind white space, where its beginning has some; it is counted as it will be encoded.
     """
     sizes = sizes.copy()
     kept: list[int | None] = [None] * len(sizes)
@@ -26,10 +26,21 @@ def limited(
 
 
 def beginning(count: Callable[[pa.Array], np.ndarray], text: str, tokens: int, most: int) -> tuple[int, int]:
-    """(tokens, bytes) of the longest beginning found of at most `most` tokens: by halves, from the mean size on."""
-    places = [place + 1 for place, character in enumerate(text) if character.isspace()] or list(range(1, len(text) + 1))
+    """(tokens, bytes) of the longest beginning of at most `most` tokens; inside the first word where that is longer."""
+    start = len(text) - len(text.lstrip())
+    places = [place for place in range(start + 1, len(text) + 1) if text[place - 1].isspace()]
+    found = _longest(count, text, places, len(places) * most // tokens, most)
+    if found[1]:
+        return found
+    places = list(range(start + 1, places[0] if places else len(text) + 1))
+    return _longest(count, text, places, len(text) * most // tokens, most)
+
+
+def _longest(
+    count: Callable[[pa.Array], np.ndarray], text: str, places: list[int], guess: int, most: int
+) -> tuple[int, int]:
+    """(tokens, bytes) of the longest beginning that ends at one of some places: by halves, from a guess on."""
     low, high, best = 0, len(places), (0, 0)
-    guess = max(1, len(places) * most // tokens)
     while low < high:
         middle = min(max(guess, low), high - 1)
         head = text[: places[middle]]
@@ -49,9 +60,11 @@ def cut(batch: pa.RecordBatch) -> pa.RecordBatch:
     bounds, batch = batch.column(CUT), batch.drop_columns(CUT)
     if bounds.null_count == len(bounds):
         return batch
-    pairs = zip(batch.column("text").to_pylist(), bounds.to_pylist(), strict=True)
-    texts = [text if end is None else text.encode()[:end].decode() for text, end in pairs]
-    return batch.set_column(batch.schema.get_field_index("text"), "text", pa.array(texts, pa.large_string()))
+    is_cut, texts = pc.is_valid(bounds), batch.column("text")
+    pairs = zip(texts.filter(is_cut).to_pylist(), bounds.filter(is_cut).to_pylist(), strict=True)
+    heads = pa.array([text.encode()[:end].decode() for text, end in pairs], texts.type)
+    place = batch.schema.get_field_index("text")
+    return batch.set_column(place, "text", pc.replace_with_mask(texts, is_cut, heads))
 
 
 def account(rows: pa.Table) -> dict[str, Any]:

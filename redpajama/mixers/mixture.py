@@ -72,8 +72,7 @@ def asks(build: Build, documents: PartRecord) -> list[Any]:
     """The budget, the part's counts, scores with their buckets, and spans, and who of it is gone."""
     own = reader.identity(build, documents, COUNTS, SCORES, is_cut=True)
     buckets = scores.buckets_asked(source_of(build, documents))
-    asked = [*matching.identity(build, documents), *held_out.identity(build, documents)]
-    asked += withdrawn.identity(build, documents)
+    asked = [*held_out.identity(build, documents), *withdrawn.identity(build, documents)]
     return [build.contents(BUDGET), *own, *buckets, *asked]
 
 

@@ -17,7 +17,7 @@ from redpajama.engine.shapes import Counts
 from redpajama.engine.stages import REMOVED, Build
 from redpajama.engine.tables import read_table, write_table
 from redpajama.manifest import Source, given
-from redpajama.mixers import held_out, matching
+from redpajama.mixers import held_out
 from redpajama.records import Reason
 
 SIGNATURES = signatures.STAGE.name
@@ -34,8 +34,8 @@ def depends(build: Build, source: Source) -> Counts | None:
 
 def asks(build: Build, documents: PartRecord) -> list[object]:
     """Tokens, signatures, and what decides where a document is drawn."""
-    own = [*matching.identity(build, documents), *held_out.identity(build, documents)]
-    return [*reader.identity(build, documents, COUNTS, SIGNATURES), *own]
+    own = reader.identity(build, documents, COUNTS, SIGNATURES)
+    return [*own, *held_out.identity(build, documents)]
 
 
 def find(build: Build, source: Source, documents: PartRecord, outputs: Outputs) -> Counts:
@@ -79,10 +79,8 @@ def _places(build: Build, documents: PartRecord, rows: np.ndarray, ids: pa.Chunk
     if counts is None:
         return [pa.array(np.zeros(len(rows), np.int64)), pa.array(np.full(len(rows), held_out.GONE, np.int16))]
     numbers = held_out.drawn_numbers(build, documents, counts)[rows]
-    tokens = counts.column("n_tokens").to_numpy()[rows]
-    dead = pc.is_in(ids, value_set=verdicts.removed_ids(build, documents)).to_numpy()
-    numbers[dead | (tokens == 0)] = held_out.GONE
-    return [pa.array(tokens + 1), pa.array(numbers)]
+    numbers[pc.is_in(ids, value_set=verdicts.removed_ids(build, documents)).to_numpy()] = held_out.GONE
+    return [pa.array(counts.column("n_tokens").to_numpy()[rows] + 1), pa.array(numbers)]
 
 
 STAGE = per_documents(

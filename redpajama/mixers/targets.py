@@ -1,10 +1,11 @@
 """What a mixture asks of each slice, reckoned from counts alone: what a plan shows before any input is listed.
 
-Counts come from the manifest (`tokens` of a source, with who says so); those that a build measured replace them.
+Counts come from the manifest (`tokens` of a source, with who says so); those that a build of the same measured replace
+them, those of a build of another kind stand in where nobody says anything.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redpajama.manifest import Manifest, given
 from redpajama.mixers import allocation, shares
@@ -48,11 +49,43 @@ def given_mixture(manifest: Manifest) -> Mixture:
     return given(manifest.mixture)
 
 
-def counts_of(manifest: Manifest, measured: Mapping[str, int]) -> dict[str, Count]:
+def of_build(manifest: Manifest, before: Manifest, tokens: Mapping[str, int]) -> dict[str, Count]:
+    """{leaf: its count} of those that a finished build counted: estimates where it asked for something else.
+
+    Args:
+        manifest, before: complete manifests (`preflight.complete`); `before` is the build's.
+        tokens: {leaf: unique tokens} as the build has it.
+    """
+    if before.mixture is None or manifest.tokenizer != before.tokenizer:
+        return {}
+    provenance = "measured" if _counted_by(manifest) == _counted_by(before) else "estimated"
+    known = {leaf.name: _takes(leaf) for leaf in shares.leaves(before.mixture)}
+    return {
+        leaf.name: Count(tokens[leaf.name], provenance)
+        for leaf in shares.leaves(given_mixture(manifest))
+        if leaf.name in tokens and known.get(leaf.name) == _takes(leaf)
+    }
+
+
+def _takes(leaf: Leaf) -> tuple[Any, ...]:
+    curve = leaf.share.curve and (leaf.share.curve.by, leaf.share.curve.bounds)
+    return leaf.share.source, leaf.share.where, curve
+
+
+def _counted_by(manifest: Manifest) -> tuple[Any, ...]:
+    """What counts hang on, but for the files behind the inputs."""
+    mixture = given_mixture(manifest)
+    rest = manifest.model_dump(exclude={"name", "mixture", "shards", "withdrawn", "source"})
+    sources = [source.model_dump(exclude={"tokens"}) for source in manifest.source]
+    limits = mixture.validation, mixture.max_document_tokens, mixture.long_documents, mixture.max_copies
+    return rest, sources, limits, [_takes(leaf) for leaf in shares.leaves(mixture)]
+
+
+def counts_of(manifest: Manifest, built: Mapping[str, Count]) -> dict[str, Count]:
     """{leaf: its count} of those that are counted at all.
 
     Args:
-        measured: {leaf: unique tokens} of a build, which replace what others say.
+        built: those of a build: measured ones replace what others say, estimates do not.
     """
     found: dict[str, Count] = {}
     leaves = shares.leaves(given_mixture(manifest))
@@ -65,7 +98,8 @@ def counts_of(manifest: Manifest, measured: Mapping[str, int]) -> dict[str, Coun
             found |= {leaf.name: Count(bins[leaf.bin], "estimated")} if bins else {}
         elif said:
             found[leaf.name] = Count(said.value, said.source)
-    return found | {leaf.name: Count(measured[leaf.name], "measured") for leaf in leaves if leaf.name in measured}
+    own = {leaf.name: built[leaf.name] for leaf in leaves if leaf.name in built}
+    return own | found | {name: count for name, count in own.items() if count.provenance == "measured"}
 
 
 def _is_whole_source(leaf: Leaf, leaves: list[Leaf]) -> bool:

@@ -25,6 +25,7 @@ class SourceRow:
     living: int = 0  # documents that passed quality and dedup
     cut_spans: int = 0  # of text that stands elsewhere in the source
     cut_bytes: int = 0
+    shortened: int = 0  # documents that are cut to the mixture's max_document_tokens
     available_tokens: int = 0
     drawn_documents: int = 0
     drawn_copies: int = 0
@@ -53,6 +54,7 @@ def funnel(store: Store, record: dict[str, Any]) -> list[SourceRow]:
             _add_removed(rows, name, sums)
     for row in rows.values():
         row.living = row.documents - sum(row.removed.values())
+        row.shortened = counts.get(("counts", row.source), {}).get("shortened", 0)
         row.available_tokens = counts.get(("candidates", row.source), {}).get("tokens", 0)
     _add_mixture(manifest, rows, counts)
     return list(rows.values())

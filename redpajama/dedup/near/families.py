@@ -100,13 +100,12 @@ def families(rows: pa.Table, seed: int, max_copies: int | None) -> pa.Table:
         np.flatnonzero(np.append(True, clusters_of[1:] != clusters_of[:-1])) if len(rows) else np.zeros(0, np.int64)
     )
     sizes = np.diff(np.append(starts, len(rows)))
-    first = np.repeat(starts, sizes)
     filled = np.cumsum(copies) - np.repeat((np.cumsum(copies) - copies)[starts], sizes)
     drawn = draws(seed, ["validation"], rows.column("doc_id").take(pa.array(starts)))
     full = filled > max_copies if max_copies is not None else np.zeros(len(rows), bool)
     columns = [rows.column("part"), rows.column("doc_id"), pa.array(np.repeat(drawn, sizes)), pa.array(full)]
     several = np.repeat(sizes > 1, sizes)
-    return pa.table(columns, schema=HOME.schema).filter(pa.array(several & (first >= 0)))
+    return pa.table(columns, schema=HOME.schema).filter(pa.array(several))
 
 
 STAGE = Regrouped(
