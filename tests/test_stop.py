@@ -77,7 +77,7 @@ def test_a_worker_begins_no_part_of_a_run_that_is_stopped(stopped):
     workers.stop(job)
     runner.do(turn, 0)
     assert records(root) == before
-    assert workers.first_failure(job) is None
+    assert workers.first_failure(job.store, job.run) == ""
 
 
 def test_a_worker_looks_for_the_mark_before_it_commits(tmp_path, stopped):
@@ -99,7 +99,7 @@ def test_a_worker_looks_for_the_mark_before_it_commits(tmp_path, stopped):
     go_on.set()
     worker.join()
     assert records(root) == before
-    assert workers.first_failure(job) is None
+    assert workers.first_failure(job.store, job.run) == ""
 
 
 def test_a_run_whose_folder_was_swept_by_a_later_one_commits_nothing_more(stopped):

@@ -13,7 +13,7 @@ from typing import Any
 from redpajama.commands import running
 from redpajama.commands.progress import Progress
 from redpajama.commands.terminal import say
-from redpajama.engine import workers
+from redpajama.engine import runner, workers
 from redpajama.engine.stages import Job
 from redpajama.report import runs
 
@@ -51,7 +51,7 @@ class Guard:
         signal.signal(signal.SIGTERM, lambda *_: self._stop("terminated", 143))
 
         def over() -> bool:
-            return finished() or job.store.exists(f".tmp/{job.run}/state.json")
+            return finished() or job.store.exists(runner.last_state_key(job.run))
 
         self._watch = workers.Watch(job.claims, over, lambda message: self._end(message, 1))
         self._watch.start()
@@ -68,7 +68,7 @@ class Guard:
         while not over():
             time.sleep(LOOK_SECONDS)
             with contextlib.suppress(OSError):
-                if message := workers.first_failure(job):
+                if message := workers.first_failure(job.store, job.run):
                     time.sleep(GRACE_SECONDS)
                     if not over():
                         self._end(message, 1)

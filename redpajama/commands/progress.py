@@ -12,6 +12,7 @@ from redpajama.commands import screen
 from redpajama.commands.table import Table
 from redpajama.commands.terminal import Terminal, say
 from redpajama.engine import workers
+from redpajama.engine.runner import totals_key
 from redpajama.engine.shapes import Stage
 from redpajama.engine.stages import Job
 
@@ -98,7 +99,7 @@ class Progress:
 
 def _planned(job: Job, stage: str) -> tuple[int, int] | None:
     """(parts, bytes) to do of a stage, or None before it is planned."""
-    key = f".tmp/{job.run}/totals-{stage}.json"
+    key = totals_key(job.run, stage)
     if not job.store.local or not job.store.exists(key):
         return None
     totals = job.store.read_json(key)

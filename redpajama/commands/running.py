@@ -28,7 +28,7 @@ def run_json(store: "Store", about: dict[str, Any]) -> dict[str, Any]:
 
 def state_of(store: "Store", about: dict[str, Any], found: list[Standing]) -> tuple[str, str]:
     """(`running`, `failed`, `stopped`, its last message)."""
-    if said := runs.end_of(store, about["run"]) or runs.failure_of(store, about["run"]):
+    if said := runs.end_of(store, about["run"]) or workers.first_failure(store, about["run"]):
         return FAILED, said
     if workers.is_held(store):
         return RUNNING, ""

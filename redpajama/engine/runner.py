@@ -82,6 +82,21 @@ def state_key(run: str, stage: str) -> str:
     return f".tmp/{run}/state-{stage}.json"
 
 
+def last_state_key(run: str) -> str:
+    """What is there once the flow is at its end."""
+    return f".tmp/{run}/state.json"
+
+
+def plan_key(run: str, stage: str) -> str:
+    """Where a run keeps the plan of a stage."""
+    return f".tmp/{run}/plan-{stage}.json"
+
+
+def totals_key(run: str, stage: str) -> str:
+    """Where it keeps how much that is: a plan may be large."""
+    return f".tmp/{run}/totals-{stage}.json"
+
+
 def read_state(job: Job, stage: str) -> State:
     """The state after a stage."""
     return _read_state(job.store, state_key(job.run, stage))
@@ -131,7 +146,7 @@ def plan(turn: Turn) -> int:
 
 def _planned(turn: Turn) -> int | None:
     """How many parts a plan has that is there already."""
-    body = next(turn.job.store.read_each([plan_key(turn.job, turn.step.stage)]))
+    body = next(turn.job.store.read_each([plan_key(turn.job.run, turn.step.stage)]))
     return None if body is None else len(json.loads(body)["parts"])
 
 
@@ -146,9 +161,9 @@ def _write_plan(turn: Turn, made: Plan) -> int:
     if (count := _planned(turn)) is not None:
         return count
     totals = {"parts": len(made.parts), "bytes": sum(part.size for part in made.parts)}
-    store.write(f".tmp/{run}/totals-{stage}.json", canonical_json(totals))
+    store.write(totals_key(run, stage), canonical_json(totals))
     body = canonical_json({**made._asdict(), "parts": [part.to_json() for part in made.parts]})
-    store.write(plan_key(turn.job, stage), body)
+    store.write(plan_key(run, stage), body)
     return len(made.parts)
 
 
@@ -183,14 +198,9 @@ def look(store: Store, parts: list[Part], sizes_below: Callable[[str], dict[str,
         yield part, record is not None and is_there(record, sizes_below(part.folder))
 
 
-def plan_key(job: Job, stage: str) -> str:
-    """Where a run keeps the plan of a stage."""
-    return f".tmp/{job.run}/plan-{stage}.json"
-
-
 def read_plan(job: Job, stage: str) -> Plan:
     """The plan of a stage."""
-    return _read_plan(job.store, plan_key(job, stage))
+    return _read_plan(job.store, plan_key(job.run, stage))
 
 
 @lru_cache(maxsize=2)  # on a cluster each element is one part of thousands: it asks again
@@ -307,7 +317,7 @@ def _settled(turn: Turn, state: State | None) -> State:
     if state is None or "failed" in state:
         if (earlier := _state_after(turn)) is not None:
             return earlier
-        message = workers.first_failure(turn.job) or f"stage {turn.step.stage}: the run is over"
+        message = workers.first_failure(turn.job.store, turn.job.run) or f"stage {turn.step.stage}: the run is over"
         state = state or {"failed": message, "records": {}}
         if _is_over(turn.job):
             return state
@@ -334,7 +344,7 @@ def _commit(turn: Turn, build: Build, committed: dict[str, str]) -> dict[str, st
     Args:
         committed: gets those that are there even if a check fails, for `show` and `why`.
     """
-    if message := workers.first_failure(turn.job):
+    if message := workers.first_failure(turn.job.store, turn.job.run):
         raise BuildFailed(message)
     plan, store = read_plan(turn.job, turn.step.stage), build.store
     done = _records_by_name(store, [*(part.stem for part in plan.parts), *plan.done])

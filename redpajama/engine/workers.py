@@ -166,11 +166,11 @@ def is_stopped(job: Job) -> bool:
     return not job.store.exists(_live_key(job))
 
 
-def first_failure(job: Job) -> str | None:
-    """The message of the failed part that sorts first, or None."""
-    for key, _ in job.store.keys(f".tmp/{job.run}/failed"):
-        return job.store.read_json(key)["message"]
-    return None
+def first_failure(store: Store, run: str) -> str:
+    """The message of the failed part that sorts first, before its barrier tells it; "" of none."""
+    for key, _ in store.keys(f".tmp/{run}/failed"):
+        return store.read_json(key)["message"]
+    return ""
 
 
 # ---- in the driver

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from redpajama.engine import runner
 from redpajama.engine.gathered import StageRecord, add_counts, read_stage
 from redpajama.engine.parts import Part, committed_each
 from redpajama.engine.store import Store
@@ -57,7 +58,7 @@ class Standings:
 
     def __init__(self, store: Store, about: dict[str, Any], most: int | None = None) -> None:
         """`most`: part records that a look reads."""
-        self.store, self.steps, self.folder = store, about["steps"], f".tmp/{about['run']}"
+        self.store, self.steps, self.run = store, about["steps"], about["run"]
         self._most = (NEAR_RECORDS if store.local else FAR_RECORDS) if most is None else most
         self._done: dict[str, Standing] = {}
         self._stage = ""  # the one under way, of which the rest tells
@@ -68,18 +69,18 @@ class Standings:
 
     def look(self) -> list[Standing]:
         """Every stage, in the order of the flow."""
-        times = self.store.times(self.folder)
+        times = self.store.times(f".tmp/{self.run}")
         return [self._done.get(stage) or self._standing(stage, times) for stage in self.steps]
 
     def _standing(self, stage: str, times: dict[str, float]) -> Standing:
-        plan_key, state_key = f"{self.folder}/plan-{stage}.json", f"{self.folder}/state-{stage}.json"
-        state = self.store.read_json(state_key) if state_key in times else {}
-        if plan_key not in times:
+        planned, through = runner.plan_key(self.run, stage), runner.state_key(self.run, stage)
+        state = self.store.read_json(through) if through in times else {}
+        if planned not in times:
             return Standing(stage, FAILED if "failed" in state else WAITING)
         found = Standing(stage, RUNNING)
-        found.seconds = times.get(state_key, time.time()) - times[plan_key]
+        found.seconds = times.get(through, time.time()) - times[planned]
         if state and "failed" not in state:
-            found.bytes = self.store.read_json(f"{self.folder}/totals-{stage}.json")["bytes"]
+            found.bytes = self.store.read_json(runner.totals_key(self.run, stage))["bytes"]
             _add(found, _records(self.store, state["records"].get(stage, {})))
             self._done[stage] = found
             return found
@@ -102,7 +103,7 @@ class Standings:
         _count(found, self._counts, found.done / len(self._read) if self._read else 1)
 
     def _begin(self, stage: str) -> None:
-        plan = self.store.read_json(f"{self.folder}/plan-{stage}.json")
+        plan = self.store.read_json(runner.plan_key(self.run, stage))
         self._stage, self._before, self._read, self._counts = stage, plan["done"], set(), {}
         self._sizes = {Part(**part).stem: part.get("size", 0) for part in plan["parts"]}
 
