@@ -171,6 +171,28 @@ def test_a_store_that_does_not_answer_keeps_no_build_that_ends(stopped, tmp_path
     assert done == ["killed", 130]
 
 
+def test_a_store_that_is_busy_does_not_keep_the_driver_from_looking_for_failures(stopped, monkeypatch):
+    class LibraryError(Exception):
+        """As botocore's: no OSError."""
+
+    answers = [LibraryError("busy"), OSError("busy"), "", "the numbers are odd"]
+
+    def answer(*_):
+        answered = answers.pop(0)
+        if isinstance(answered, Exception):
+            raise answered
+        return answered
+
+    ended = []
+    monkeypatch.setattr(guards, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(guards, "GRACE_SECONDS", 0)
+    monkeypatch.setattr(workers, "first_failure", answer)
+    guard = Guard([], quiet=True)
+    monkeypatch.setattr(guard, "_end", lambda *said: ended.append(said))
+    guard._look_for_failures(stopped[0], lambda: bool(ended))
+    assert ended == [("the numbers are odd", 1)]
+
+
 SLOW = """
 import sys, time
 from redpajama.pipelines import c4

@@ -65,14 +65,15 @@ class Guard:
 
     def _look_for_failures(self, job: Job, over: Callable[[], bool]) -> None:
         """A part that failed ends the build though others are under way: they get a moment, and would be in vain."""
-        while not over():
+        is_over = False
+        while not is_over:
             time.sleep(LOOK_SECONDS)
-            with contextlib.suppress(OSError):
-                if message := workers.first_failure(job.store, job.run):
+            with contextlib.suppress(Exception):  # a store that does not answer now may answer the next time
+                is_over = over()
+                if not is_over and (message := workers.first_failure(job.store, job.run)):
                     time.sleep(GRACE_SECONDS)
-                    if not over():
+                    if not (is_over := over()):
                         self._end(message, 1)
-                    return
 
     def _stop(self, how: str, status: int) -> None:
         """The user ends it."""

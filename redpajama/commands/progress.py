@@ -56,7 +56,7 @@ class Progress:
         done, far = workers.Done(job.claims), Standings(job.store, {"run": job.run, "steps": self.stages})
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             while not self._over.wait(0.3 if self.is_local else STORE_SECONDS):
-                with contextlib.suppress(FileNotFoundError):  # the run's folder goes when the build ends
+                with contextlib.suppress(Exception):  # the run's folder goes at its end, and a store may be busy
                     live.update(self.table(job, done.look()) if self.is_local else run_table(far.look()))
 
     def _tell(self, job: Job) -> None:
@@ -66,7 +66,7 @@ class Progress:
 
         most, standings = 0, Standings(job.store, {"run": job.run, "steps": self.stages})
         while not self._over.wait(PIPE_SECONDS):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(Exception):
                 found = standings.look()
                 begun = [each for each in found if each.state != WAITING]
                 if begun and not self._over.is_set() and len(begun) >= most:  # the run's folder goes at its end

@@ -397,8 +397,10 @@ def _is_running(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:  # it ended meanwhile, or there is no /proc
+        return not Path("/proc/self/stat").exists()
 
 
 @dataclass
