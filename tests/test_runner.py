@@ -20,6 +20,7 @@ from declared import (
     new_job,
     run,
     some_numbers,
+    write_numbers,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -68,6 +69,49 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[60] ^= 1
     path.write_bytes(data)
+
+
+# ---- lanes
+
+
+def test_so_many_parts_that_ask_the_same_are_done_at_once_whatever_the_machines(tmp_path, whole):
+    stages = flow(numbers={"lanes": lambda part: ("left", 2) if part.name == "left" else ("", 1)})
+    job = new_job(tmp_path / "r", FILES)
+    runner.start(job)
+    [first, *rest] = runner.turns(job, stages)
+    left, right = (len(FILES[name]) for name in ("left", "right"))
+    assert left > 2
+    assert runner.plan(first) == 2 + right
+    dealt = runner.read_plan(job, "numbers").dealt
+    assert sorted(number for own in dealt for number in own) == list(range(left + right))
+    assert sorted(map(len, dealt)) == sorted([*(1,) * right, left // 2, left - left // 2])
+    for number in range(len(dealt)):
+        runner.do(first, number)
+    assert not job.store.exists(f".tmp/{job.run}/failed")
+    runner.commit(first)
+    for turn in rest:
+        run_step(turn)
+    assert digest(tmp_path / "r") == whole
+
+
+def test_what_a_dead_worker_did_of_its_lane_is_not_done_again(tmp_path):
+    done = []
+
+    def work(build, part, outputs):
+        done.append(part.stem)
+        return write_numbers(build, part, outputs)
+
+    stages = flow(numbers={"lanes": lambda part: ("all", 1), "work": work})
+    job = new_job(tmp_path / "r", FILES)
+    runner.start(job)
+    turn = runner.turns(job, stages)[0]
+    assert runner.plan(turn) == 1
+    runner.do(turn, 0)
+    lost = runner.read_plan(job, "numbers").parts[3]
+    job.store.remove(f"{lost.stem}.json")
+    runner.do(turn, 0)
+    assert done[-1] == lost.stem
+    assert len(done) == sum(map(len, FILES.values())) + 1
 
 
 # ---- partition files

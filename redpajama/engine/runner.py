@@ -11,6 +11,7 @@ nothing.
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -129,10 +130,16 @@ class Plan(NamedTuple):
     whole: tuple[str, ...]  # names whose stage record is there already
     parameters: dict[str, dict[str, Any]]  # {name: what the stage record says of its fingerprint}, of the others
     spared: dict[str, str]  # {name: key of a stage record that nobody needs: what it would serve is there}
+    dealt: tuple[tuple[int, ...], ...] = ()  # the numbers of the parts of each element; (): an element a part
+
+    @property
+    def elements(self) -> int:
+        """How many elements an engine deals out."""
+        return len(self.dealt or self.parts)
 
 
 def plan(turn: Turn) -> int:
-    """Plan the parts of a step and write the plan down; how many there are to do. A whole stage has none.
+    """Plan the parts of a step and write the plan down; how many elements there are. A whole stage has none.
 
     A step is planned once a run: a part keeps its number while some are done already.
     """
@@ -145,9 +152,9 @@ def plan(turn: Turn) -> int:
 
 
 def _planned(turn: Turn) -> int | None:
-    """How many parts a plan has that is there already."""
+    """How many elements a plan has that is there already."""
     body = next(turn.job.store.read_each([plan_key(turn.job.run, turn.step.stage)]))
-    return None if body is None else len(json.loads(body)["parts"])
+    return None if body is None else Plan(**json.loads(body)).elements
 
 
 def _made(turn: Turn) -> Plan:
@@ -156,7 +163,7 @@ def _made(turn: Turn) -> Plan:
 
 
 def _write_plan(turn: Turn, made: Plan) -> int:
-    """Write it down, unless another was first; how many parts there are to do."""
+    """Write it down, unless another was first; how many elements there are."""
     store, run, stage = turn.job.store, turn.job.run, turn.step.stage
     if (count := _planned(turn)) is not None:
         return count
@@ -164,7 +171,7 @@ def _write_plan(turn: Turn, made: Plan) -> int:
     store.write(totals_key(run, stage), canonical_json(totals))
     body = canonical_json({**made._asdict(), "parts": [part.to_json() for part in made.parts]})
     store.write(plan_key(run, stage), body)
-    return len(made.parts)
+    return made.elements
 
 
 def _plan(store: Store, step: Step, found: list[Planned]) -> Plan:
@@ -186,7 +193,18 @@ def _plan(store: Store, step: Step, found: list[Planned]) -> Plan:
             done += [part.stem] if is_done else []
             parts += [] if is_done else [part]
     parts.sort(key=lambda part: (-part.size, part.stem))
-    return Plan(tuple(parts), tuple(sorted(done)), records, tuple(whole), parameters, spared)
+    return Plan(tuple(parts), tuple(sorted(done)), records, tuple(whole), parameters, spared, _dealt(step, parts))
+
+
+def _dealt(step: Step, parts: Sequence[Part]) -> tuple[tuple[int, ...], ...]:
+    """The numbers of the parts of each element: one after the other where only so many may be done at once."""
+    found: dict[Any, list[int]] = {}
+    met: Counter[str] = Counter()
+    for number, part in enumerate(parts):
+        lane, width = step.lanes(part)
+        found.setdefault((lane, met[lane] % width) if lane else number, []).append(number)
+        met[lane] += 1
+    return tuple(map(tuple, found.values())) if len(found) < len(parts) else ()
 
 
 def look(store: Store, parts: list[Part], sizes_below: Callable[[str], dict[str, int]]) -> Iterator[tuple[Part, bool]]:
@@ -213,7 +231,7 @@ def _read_plan(store: Store, key: str) -> Plan:
 
 
 def do(turn: Turn, number: int) -> None:
-    """The part of that number; where workers of one machine share a list, every part that can be claimed."""
+    """The parts of that element; where workers of one machine share a list, every part that can be claimed."""
     workers.enter(turn.job)
     state = read_state(turn.job, turn.before)
     if "failed" in state or _state_after(turn) is not None:
@@ -224,12 +242,15 @@ def do(turn: Turn, number: int) -> None:
 
 
 def _mine(turn: Turn, number: int) -> Iterator[Part]:
-    parts, job = read_plan(turn.job, turn.step.stage).parts, turn.job
-    if not job.claims:
-        yield from parts[number : number + 1] if not workers.is_stopped(job) else ()
+    plan, job = read_plan(turn.job, turn.step.stage), turn.job
+    if job.claims:
+        yield from (part for part in plan.parts if not workers.failed(job) and workers.claim(job, part))
         return
-    for part in parts:
-        if not workers.failed(job) and workers.claim(job, part):
+    own = plan.dealt[number] if plan.dealt else range(number, min(number + 1, len(plan.parts)))
+    for part in (plan.parts[each] for each in own):
+        if workers.is_stopped(job):
+            return
+        if len(own) == 1 or not job.store.exists(f"{part.stem}.json"):  # a worker may have died in the midst of them
             yield part
 
 
