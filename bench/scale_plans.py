@@ -137,7 +137,7 @@ def _commit(turn: runner.Turn, sample: Sample, parts: int, planned: float, opens
     state = runner.read_state(job, turn.before)
     records = {**state["records"], stage: plan.records}
     job.store.write(runner.state_key(job.run, stage), canonical_json({"records": records}))
-    size = job.store.size(runner.plan_key(job, stage))
+    size = job.store.size(runner.plan_key(job.run, stage))
     return PlanCost(stage, len(plan.parts), planned, committed, size, max(map(len, whole), default=0), opens)
 
 

@@ -79,7 +79,13 @@ def build(
 
 
 def build_again(
-    record: dict[str, Any], root: str, arguments: list[str], *, shares: int = 1, watch: Watch = _nobody
+    record: dict[str, Any],
+    root: str,
+    arguments: list[str],
+    *,
+    shares: int = 1,
+    is_sole: bool = False,
+    watch: Watch = _nobody,
 ) -> dict[str, Any]:
     """Leave out what is withdrawn by now of a finished build, without its inputs: the flow from `takedown` on.
 
@@ -88,7 +94,7 @@ def build_again(
     from redpajama.engine import beam
 
     store, until = Store(root), record["until"]
-    with workers.hold_root(root) as (run, claims):
+    with workers.hold_root(root, is_sole) as (run, claims):
         manifest, before = Manifest(**record["manifest"]), records_of(record)
         job = Job(manifest, store.url, run, claims=claims if shares else "", withdrawn=withdrawn.in_root(store))
         stages = from_withdrawal(manifest, until)

@@ -6,6 +6,18 @@ Their messages are printed and kept: what URLs in them hold of passwords and sig
 from redpajama.unsigned import unsigned_text
 
 
+def is_of_reading(error: BaseException) -> bool:
+    """Whether a disk, a store or the network failed, not the bytes that it gave.
+
+    Decoders (Arrow, bz2, lzma) tell damage by a bare OSError without a number, or by an error of their own.
+    """
+    return (
+        isinstance(error, OSError)
+        and not isinstance(error, ValueError)
+        and (type(error) is not OSError or error.errno is not None)
+    )
+
+
 class UserError(ValueError):
     """The user's mistake. The message is one line; the exit status is 2."""
 

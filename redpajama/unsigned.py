@@ -1,14 +1,20 @@
 """URLs without what only their owner may know: passwords, tokens, signatures.
 
-What remains names the object: the same under another signature is the same input.
+What remains names the object: the same under another signature is the same input. Where it does not, who lists inputs
+finds two that differ in nothing else, and refuses them.
 """
 
 import re
 from urllib.parse import unquote
 
 SIGNED = re.compile(r"x-(?:amz|goog|oss|cos|ms|obs)-.*|sig|(?:q-)?signature", re.IGNORECASE)
+TOKEN = (  # of whoever asks; a page_token, say, names what is asked for
+    "(?:(?:access|api|auth|bearer|client|deploy|download|gh|github|hf|id|job|login|o?auth|personal|private|refresh|sas|"
+    "security|session|user)[-_]?)?token"
+)
 SECRET = re.compile(
-    r"(?:.*[-_])?(?:token|secret|password|passwd|credentials?)|pwd|pass|auth|jwt|api[-_]?key|access[-_]?key|private[-_]?key",
+    rf"{TOKEN}|(?:.*[-_])?(?:secret|password|passwd|credentials?)|"
+    r"pwd|pass|auth|jwt|api[-_]?key|access[-_]?key|private[-_]?key",
     re.IGNORECASE,
 )
 # what goes with a signature and changes with it: of CloudFront, of S3's and Google's older form, of Azure's SAS

@@ -1,15 +1,32 @@
 """What goes wrong around a build is one line, with the right status, soon."""
 
+import errno
+import io
 import json
 import os
 import subprocess
 import sys
 import time
+import zipfile
+from pathlib import Path
 
+import aiohttp
+import botocore.exceptions as botocore
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from conftest import raw_file
 from corpora import cli, write_corpus
 
-from redpajama.engine import faults
+from redpajama.engine import faults, homes
+from redpajama.engine.parts import File
+from redpajama.engine.store import Store
+from redpajama.engine.tables import read_table
+from redpajama.errors import BuildFailed
+from redpajama.raw import parquet, tables
+from redpajama.raw.io import RawFile
+from redpajama.raw.zip import read_zip
+from redpajama.records import Tally
 
 ALONE = 'name = "m"\nseed = 1\n[[source]]\nname = "web"\npipeline = "c4"\ninputs = ["web-0.json.gz"]\n'
 
@@ -105,11 +122,92 @@ def test_a_source_of_which_nothing_is_left_says_why_with_counts(tmp_path):
         (PermissionError(13, "Permission denied", "/x"), faults.Kind.REFUSED),
         (MemoryError(), faults.Kind.REFUSED),
         (KeyError("x"), faults.Kind.OURS),
+        (botocore.ConnectionClosedError(endpoint_url="https://s"), faults.Kind.PASSING),
+        (botocore.ReadTimeoutError(endpoint_url="https://s"), faults.Kind.PASSING),
+        (botocore.EndpointConnectionError(endpoint_url="https://s"), faults.Kind.REFUSED),
+        (aiohttp.ServerDisconnectedError(), faults.Kind.PASSING),
     ],
 )
 def test_an_exception_is_one_of_three_kinds(error, kind):
     assert faults.explain(error).kind is kind
     assert "\n" not in faults.explain(error).told("a part", "a log")
+
+
+RESET = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+GONE = FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+
+class Breaking(io.RawIOBase):
+    """A file of which a store gives the first bytes."""
+
+    def __init__(self, data: bytes, good: int, error: Exception) -> None:
+        self.file, self.good, self.error = io.BytesIO(data), good, error
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, *place) -> int:
+        return self.file.seek(*place)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def readinto(self, buffer) -> int:
+        if self.file.tell() + len(buffer) > self.good and self.file.tell() < self.good + 4:
+            raise self.error
+        return self.file.readinto(buffer)
+
+
+def as_parquet(path):
+    pq.write_table(TABLE, path)
+    return lambda file, tally: parquet.rows(file, ("text",), tally)
+
+
+def as_arrow(path):
+    with pa.ipc.new_stream(str(path), TABLE.schema) as stream:
+        stream.write_table(TABLE, max_chunksize=100)
+    return tables.arrow_rows
+
+
+def as_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "x" * 10_000)
+    return lambda file, tally: read_zip(file, tally, 1 << 20)
+
+
+TABLE = pa.table({"text": [f"text {number}" * 30 for number in range(1000)]})
+
+
+@pytest.mark.parametrize("error", [RESET, TimeoutError("slow"), botocore.ReadTimeoutError(endpoint_url="https://s")])
+@pytest.mark.parametrize("write", [as_parquet, as_arrow, as_zip])
+def test_a_store_that_fails_while_an_input_is_read_is_no_damage_of_it(tmp_path, monkeypatch, write, error):
+    read, tally = write(tmp_path / "x"), Tally()
+    file = raw_file(tmp_path / "x")
+    monkeypatch.setattr(RawFile, "open", lambda file: Breaking(Path(file.path).read_bytes(), 1000, error))
+    with pytest.raises(type(error)):
+        list(read(file, tally))
+    assert tally.skipped_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(RESET, type(RESET)), (TimeoutError("x"), TimeoutError), (GONE, BuildFailed)]
+)
+def test_a_store_that_fails_while_a_table_is_read_is_no_damage_of_it(tmp_path, monkeypatch, error, raised):
+    """What is damaged is made again, what may pass is read again."""
+    store = Store(str(tmp_path))
+    pq.write_table(TABLE, tmp_path / "a.parquet")
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Store, "open", fail)
+    with pytest.raises(raised):
+        read_table(store, File("a.parquet", 10))
+    with pytest.raises(raised), homes._opened(store, File("a.parquet", 10)):
+        pytest.fail("it is open")
 
 
 def test_no_secret_of_a_url_reaches_a_log_or_a_line():

@@ -1,5 +1,7 @@
 """Patterns -> files -> bytes: listings, mirrors, downloads over a bad network, checksums."""
 
+import errno
+import glob
 import hashlib
 import json
 import os
@@ -16,7 +18,7 @@ import pytest
 from conftest import SHARED, needs_shared
 
 from redpajama.errors import InputError
-from redpajama.raw import download
+from redpajama.raw import download, listing
 from redpajama.raw.fetch import fetch
 from redpajama.raw.io import Listed
 from redpajama.raw.listing import expand
@@ -98,6 +100,68 @@ def test_a_name_that_is_not_utf_8_is_refused_by_name(tree):
     (tree / os.fsdecode(b"c4/caf\xe9.gz")).write_bytes(b"x")
     with pytest.raises(InputError, match=r"caf.xe9.gz.: a file name must be UTF-8"):
         expand(["c4/"], {}, tree)
+
+
+@pytest.mark.parametrize("pattern", ["c4/**/*.gz", "c4/*/*.gz", "**", "*/"])
+def test_a_folder_that_cannot_be_listed_is_named_and_its_files_are_not_just_missing(tree, monkeypatch, pattern):
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).rstrip("/").endswith("deep"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"cannot read .*deep: Permission denied"):
+        expand([pattern], {}, tree)
+
+
+@pytest.mark.parametrize("pattern", ["c4/**/*.gz", "c4/*/*.gz"])
+def test_a_link_to_itself_is_no_folder_and_hides_none_beside_it(tree, pattern):
+    (tree / "c4/circle").symlink_to(tree / "c4/circle")
+    assert "c4/deep/c.gz" in urls(expand([pattern], {}, tree))
+
+
+def test_a_link_that_leads_nowhere_is_named(tree):
+    (tree / "c4/gone.gz").symlink_to(tree / "nowhere")
+    with pytest.raises(InputError, match=r"cannot read .*gone\.gz: No such file"):
+        expand(["c4/*.gz"], {}, tree)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", ".*", "[a-c]4/?.gz", "*/deep", "./c4/../wiki/*", "c4/.git/*", "*/x[[]1].gz", "nope/*"]
+)
+def test_patterns_match_what_the_standard_library_has_them_match(tree, pattern):
+    (tree / ".hidden").write_bytes(b"")
+    for each in (pattern, f"{tree}/{pattern}"):
+        assert sorted(listing._globbed(each, tree)) == sorted(glob.glob(each, root_dir=tree))
+
+
+def test_a_folder_of_a_store_that_cannot_be_listed_is_told(bucket, monkeypatch):
+    from s3fs import S3FileSystem
+
+    for key in ("t/a/x.gz", "t/b/x.gz", "t/b/deep/y.gz", "t/c.gz"):
+        bucket.put_object(Bucket="bucket", Key=key, Body=b"1")
+    wanted = {
+        "*/x.gz": ["a/x.gz", "b/x.gz"],
+        "[ab]/*": ["a/x.gz", "b/x.gz"],
+        "**/*.gz": ["a/x.gz", "b/deep/y.gz", "b/x.gz", "c.gz"],
+        "*/": ["a/x.gz", "b/deep/y.gz", "b/x.gz"],
+        "b/**/y.*": ["b/deep/y.gz"],
+        "*/d*/": ["b/deep/y.gz"],
+    }
+    for pattern, names in wanted.items():
+        assert urls(expand([f"s3://bucket/t/{pattern}"], {}, "/")) == [f"s3://bucket/t/{name}" for name in names]
+    listed = S3FileSystem._lsdir
+
+    async def refuse(self, path, *rest, **named):
+        if path.endswith("/b"):
+            raise PermissionError(errno.EACCES, "Access Denied")
+        return await listed(self, path, *rest, **named)
+
+    monkeypatch.setattr(S3FileSystem, "_lsdir", refuse)
+    with pytest.raises(InputError, match="Access Denied"):
+        expand(["s3://bucket/t/*/x.*"], {}, "/")
 
 
 def test_a_missing_extra_says_what_to_install(monkeypatch, tree):

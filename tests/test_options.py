@@ -1,6 +1,7 @@
 """What is refused before any work: options, end points, folders that workers elsewhere do not see, too many workers."""
 
 import os
+import re
 import socket
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from corpora import cli, write_corpus
 
 from redpajama.commands import build as command
-from redpajama.engine import beam, options
+from redpajama.engine import beam, options, reach
 from redpajama.errors import UserError
 
 PORTABLE = ["--runner=PortableRunner", "--job_endpoint=localhost:1"]
@@ -74,6 +75,33 @@ def is_refused(arguments, root, inputs=()) -> bool:
 
 
 FLINK = ["--runner=PortableRunner", "--job_endpoint=flink:8099", "--environment_type=EXTERNAL"]
+
+
+@pytest.mark.parametrize("address", ["host:8786", "8786", "tcp://host", "tcp://host:port", "tcp://:8786", "tcp://[::1"])
+def test_a_scheduler_of_dask_that_is_no_address_is_one_line(address):
+    with pytest.raises(UserError, match=rf"^--dask_client_address={re.escape(address)}: wanted tcp://HOST:PORT$"):
+        reach.check_scheduler(address)
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_asked"),
+    [
+        ({}, True),
+        ({"http_proxy": "http://p:1"}, False),
+        ({"HTTP_PROXY": "http://p:1"}, False),
+        ({"https_proxy": "http://p:1"}, True),
+        ({"http_proxy": "http://p:1", "no_proxy": "store.example"}, True),
+    ],
+)
+def test_a_store_behind_a_proxy_is_not_asked_whether_it_answers(monkeypatch, variables, is_asked):
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name, value in {**variables, "AWS_ENDPOINT_URL": "http://store.example:9000"}.items():
+        monkeypatch.setenv(name, value)
+    asked = []
+    monkeypatch.setattr(reach, "check_address", lambda *where: asked.append(where))
+    reach.check_store("s3://bucket/r")
+    assert asked == ([("store.example", 9000, "s3://bucket/r: AWS_ENDPOINT_URL")] if is_asked else [])
 
 
 def test_a_folder_of_this_machine_is_refused_where_workers_run_elsewhere():

@@ -13,6 +13,7 @@ from conftest import SHARED, needs_shared, write_raw
 from packing import pack_the_stack_parquet
 
 from redpajama.raw import parquet
+from redpajama.raw.io import RawFile
 from redpajama.records import Reason, Tally
 
 
@@ -39,6 +40,16 @@ def test_rows_come_with_their_numbers_and_the_wanted_columns(tmp_path):
     assert [number for number, _ in rows] == list(range(300))
     assert rows[299][1] == {"id": 299, "text": "text 299 " * 20}
     assert tally.rows == []
+
+
+def test_a_file_is_opened_as_often_for_many_row_groups_as_for_one(tmp_path, monkeypatch):
+    opened, open_it, counts = [], RawFile.open, []
+    monkeypatch.setattr(RawFile, "open", lambda file: opened.append(file) or open_it(file))
+    for rows in (300, 10):
+        opened.clear()
+        assert len(rows_of(tmp_path, parquet_file(tmp_path, TABLE, row_group_size=rows))[0]) == 300
+        counts.append(len(opened))
+    assert counts == [2, 2]
 
 
 def test_a_file_with_none_of_the_columns_shows_what_it_has(tmp_path):

@@ -167,7 +167,7 @@ def test_a_build_that_fails_leaves_in_the_bucket_what_status_tells(manifest, s3,
     path = with_sha256(tmp_path / "raw/small.toml", "news-1.json.gz", "0" * 64)
     assert cli("build", path, "--out", "s3://bucket/fails", *DOCUMENTS, **environment).returncode == 1
     left = objects(client, "fails")
-    assert {key.split("/")[0] for key in left} == {".layout", "inputs", ".tmp"}
+    assert {key.split("/")[0] for key in left} == {".layout", ".lease", "inputs", ".tmp"}
     assert all(key.endswith(".json") for key in left if key.startswith(".tmp/"))
 
 

@@ -4,6 +4,8 @@ import gzip
 import json
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -366,3 +368,27 @@ def test_what_could_not_be_read_of_the_sources_is_named_as_a_place_that_may_hold
     [unread] = [where for why, where in remains.items() if "could not be read" in why]
     assert unread == sorted(path.relative_to(root).as_posix() for path in root.glob("documents/web-*/quarantine/*"))
     assert unread
+
+
+WITHOUT_LOCKS = """
+import errno, sys
+from redpajama import cli
+from redpajama.engine import workers
+def refuse(*_): raise OSError(errno.ENOLCK, "No locks available")
+workers.fcntl.flock = refuse
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", [["gc", "--yes"], ["remove", "--request", "r1", "--workers", "1"]])
+def test_where_nothing_keeps_others_away_the_user_may_see_to_it(root, tmp_path, command):
+    name, *options = command
+    if name == "remove":
+        (tmp_path / "ids.txt").write_text(rows_of(root)[0][0] + "\n")
+        options += ["--ids", str(tmp_path / "ids.txt")]
+    run = [sys.executable, "-c", WITHOUT_LOCKS, name, str(root), *options]
+    refused = subprocess.run(run, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "say --sole-writer" in refused.stderr
+    done = subprocess.run([*run, "--sole-writer"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -20,6 +20,7 @@ from declared import (
     new_job,
     run,
     some_numbers,
+    write_numbers,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -68,6 +69,49 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[60] ^= 1
     path.write_bytes(data)
+
+
+# ---- lanes
+
+
+def test_so_many_parts_that_ask_the_same_are_done_at_once_whatever_the_machines(tmp_path, whole):
+    stages = flow(numbers={"lanes": lambda part: ("left", 2) if part.name == "left" else ("", 1)})
+    job = new_job(tmp_path / "r", FILES)
+    runner.start(job)
+    [first, *rest] = runner.turns(job, stages)
+    left, right = (len(FILES[name]) for name in ("left", "right"))
+    assert left > 2
+    assert runner.plan(first) == 2 + right
+    dealt = runner.read_plan(job, "numbers").dealt
+    assert sorted(number for own in dealt for number in own) == list(range(left + right))
+    assert sorted(map(len, dealt)) == sorted([*(1,) * right, left // 2, left - left // 2])
+    for number in range(len(dealt)):
+        runner.do(first, number)
+    assert not job.store.exists(f".tmp/{job.run}/failed")
+    runner.commit(first)
+    for turn in rest:
+        run_step(turn)
+    assert digest(tmp_path / "r") == whole
+
+
+def test_what_a_dead_worker_did_of_its_lane_is_not_done_again(tmp_path):
+    done = []
+
+    def work(build, part, outputs):
+        done.append(part.stem)
+        return write_numbers(build, part, outputs)
+
+    stages = flow(numbers={"lanes": lambda part: ("all", 1), "work": work})
+    job = new_job(tmp_path / "r", FILES)
+    runner.start(job)
+    turn = runner.turns(job, stages)[0]
+    assert runner.plan(turn) == 1
+    runner.do(turn, 0)
+    lost = runner.read_plan(job, "numbers").parts[3]
+    job.store.remove(f"{lost.stem}.json")
+    runner.do(turn, 0)
+    assert done[-1] == lost.stem
+    assert len(done) == sum(map(len, FILES.values())) + 1
 
 
 # ---- partition files
@@ -358,6 +402,59 @@ def test_a_part_that_nobody_did_fails_the_step_by_name(tmp_path):
     assert (
         failed == f"{runner.read_plan(turns[0].job, 'numbers').parts[-1].stem}: the part was planned and is not there"
     )
+
+
+@pytest.mark.parametrize("how", [BuildFailed("its part is gone"), FileNotFoundError("its part is gone"), None])
+def test_a_commit_that_comes_late_and_fails_leaves_the_state_that_is_there(tmp_path, monkeypatch, how):
+    """The parts it reads went with the commit that came first."""
+    turn, commit_now = turns_of(tmp_path / "r")[0], runner._next_state
+    for number in range(runner.plan(turn)):
+        runner.do(turn, number)
+
+    def comes_late(turn):
+        monkeypatch.setattr(runner, "_next_state", commit_now)
+        first.append(runner.commit(turn))
+        if how:
+            raise how
+        return {"failed": "its part is gone", "records": {}}
+
+    first = []
+    monkeypatch.setattr(runner, "_next_state", comes_late)
+    state = runner.commit(turn)
+    forget()
+    assert [state] == first == [runner.read_state(turn.job, "numbers")]
+    assert "failed" not in state
+    assert failures(turn) == []
+
+
+def test_a_plan_that_comes_late_and_fails_leaves_the_plan_that_is_there(tmp_path):
+    def comes_late(build):
+        first.append(runner.plan(turns_of_job[0]))
+        raise BuildFailed("what it reads is gone")
+        yield
+
+    first = []
+    job = turns_of(tmp_path / "r")[0].job
+    turns_of_job = runner.turns(job, flow())
+    late = runner.turns(job, flow(numbers={"pieces": comes_late}))[0]
+    assert [runner.plan(late)] == first
+    assert len(runner.read_plan(job, "numbers").parts) == first[0] > 0
+
+
+@pytest.mark.parametrize("what", ["_made", "_next_state"])
+def test_what_may_pass_is_tried_again_while_a_step_is_planned_and_committed(tmp_path, monkeypatch, whole, what):
+    monkeypatch.setattr(runner, "RETRY_SECONDS", (0, 0))
+    work, raised = getattr(runner, what), []
+
+    def stumble(turn):
+        if (turn.step.stage, raised.count(turn.step.stage)) in {("halved", 0), ("told", 0), ("told", 1)}:
+            raised.append(turn.step.stage)
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        return work(turn)
+
+    monkeypatch.setattr(runner, what, stumble)
+    assert run(tmp_path / "r", FILES).files == whole
+    assert raised == ["halved", "told", "told"]
 
 
 # ---- shared lists

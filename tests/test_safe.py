@@ -20,6 +20,7 @@ from redpajama.commands import screen, terminal
 from redpajama.errors import BuildFailed, InputError, UserError
 from redpajama.extract import html
 from redpajama.raw import download, listing, parquet, parquet_pages
+from redpajama.raw.io import without_secrets
 from redpajama.records import Reason, Tally
 from redpajama.unsigned import unsigned, unsigned_all, unsigned_text
 from redpajama.visible import UNSAFE, visible, visible_json
@@ -96,6 +97,8 @@ SIGNED = {
     "https://h/a?token=s3cr3t&b=2": "https://h/a?b=2",
     "https://h/a?%58-Amz-Signature=s3cr3t&access_token=s3cr3t": "https://h/a",
     "https://h?token=s3cr3t": "https://h",
+    "https://h/a?private_token=s3cr3t&accessToken=s3cr3t&client_secret=s3cr3t": "https://h/a",
+    "https://h/a?page_token=3&nextToken=4&continuation-token=5": "https://h/a?page_token=3&nextToken=4&continuation-token=5",
     "https://h/a?se=2&expires=3": "https://h/a?se=2&expires=3",  # of no signature
     "hf://datasets/o/n@main/a.parquet": "hf://datasets/o/n@main/a.parquet",
     "s3://bucket/a-?.gz": "s3://bucket/a-?.gz",
@@ -140,6 +143,30 @@ def test_one_object_under_two_signatures_is_one_input_and_no_secret_is_written(t
     everything = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
     assert b"s3cr3t" not in everything
     assert not [path for path in root.rglob("*") if "s3cr3t" in str(path)]
+
+
+def test_inputs_that_differ_in_what_looks_like_a_secret_are_not_merged(tmp_path):
+    class Each(Web):
+        """A file of its own for each query."""
+
+        def answer(self, handler, path):
+            handler.send_file(handler.path.encode())
+
+    class Same(Web):
+        def answer(self, handler, path):
+            handler.send_file(b"the same")
+
+    with serve(Each({})) as url:
+        pages = [f"{url}/a?page_token={number}" for number in range(3)]
+        assert [each.url for each in listing.expand(pages, {}, tmp_path)] == pages
+        pairs = [f"{url}/a?pass={number}" for number in range(2)]
+        with pytest.raises(InputError, match="differ only in what is taken for a password"):
+            listing.expand(pairs, {}, tmp_path)
+        apart = [vars(listing.expand([each], {}, tmp_path)[0]) for each in pairs]  # of two sources
+        with pytest.raises(UserError, match="differ only in what is taken for a password"):
+            without_secrets(apart)
+    with serve(Same({})) as url:
+        assert len(listing.expand([f"{url}/a?sig={number}" for number in range(2)], {}, tmp_path)) == 1
 
 
 def sha(web):

@@ -10,13 +10,15 @@ from declared import MANIFEST, flow, forget, new_job, some_numbers
 
 from redpajama.commands import running
 from redpajama.engine import runner, workers
+from redpajama.engine.parts import Part, signed
 from redpajama.engine.runner import turns
 from redpajama.engine.stages import Job
 from redpajama.engine.store import Store
+from redpajama.hashing import canonical_json
 from redpajama.manifest import parse
-from redpajama.report import runs
+from redpajama.report import runs, standing
 from redpajama.report.builds import read_build
-from redpajama.report.standing import Standing, standings
+from redpajama.report.standing import Standing, Standings, standings
 
 
 @pytest.fixture
@@ -79,6 +81,64 @@ def test_a_run_that_was_killed_is_not_taken_for_one_under_way(under_way, store):
     state, said = running.state_of(store, runs.last_run(store), standings(store, runs.last_run(store)))
     assert state == "stopped"
     assert "ended without a word at halved" in said
+
+
+@pytest.fixture
+def long_stage(store):
+    """A run with a stage of 150 parts under way, of which the first 100 are committed; and what commits others."""
+    parts = [Part("halved", "left", "f", number, size=10) for number in range(150)]
+    about = {"run": "run1", "steps": ["halved"]}
+    plan = {"parts": [part.to_json() for part in parts], "done": []}
+    store.write(".tmp/run1/plan-halved.json", json.dumps(plan).encode())
+
+    def commit(numbers: range) -> None:
+        for number in numbers:
+            fields = {"stage": "halved", "name": "left", "fingerprint": "f", "key": parts[number].key, "each": ""}
+            counts = {"read": 2, "kept": 1, "dropped": {"short": 1}}
+            body = signed(canonical_json({**fields, "inputs": [], "outputs": {}, "counts": counts})[:-1])
+            store.write(f"{parts[number].stem}.json", body)
+
+    commit(range(100))
+    return about, commit
+
+
+def test_a_look_reads_a_bounded_number_of_records_that_are_new(long_stage, store, monkeypatch):
+    about, commit = long_stage
+    monkeypatch.setattr(standing, "NEAR_RECORDS", 100)
+    monkeypatch.setattr(standing, "FAR_RECORDS", 10)
+    read, read_each = [], Store.read_each
+    monkeypatch.setattr(Store, "read_each", lambda self, keys: read.append(len(keys)) or read_each(self, keys))
+    looks = Standings(store, about)
+    [found] = looks.look()
+    assert read == [100 if store.local else 10]
+    assert (found.done, found.units, found.reasons) == (100, 200, {"short": 100})
+    assert found.is_estimate is not store.local
+    commit(range(100, 110))
+    [found] = looks.look()
+    assert read[1:] == [10]
+    assert (found.done, found.units, found.bytes_done) == (110, 220, 1100)
+    for _ in range(9):
+        [found] = looks.look()
+    assert (sum(read), found.units, found.is_estimate) == (110, 220, False)
+    looks.look()
+    assert read[-1] == 0
+
+
+def test_a_stage_that_is_through_is_asked_for_once(under_way, store, monkeypatch):
+    _, second = under_way
+    for number in range(5):
+        runner.do(second, number)
+    runner.commit(second)
+    read, read_one = [], Store.read
+    monkeypatch.setattr(Store, "read", lambda self, key: read.append(key) or read_one(self, key))
+    looks = Standings(store, runs.last_run(store))
+    read.clear()
+    found = looks.look()
+    assert [each.state for each in found][:3] == ["done", "done", "waiting"]
+    assert not [key for key in read if "/plan-" in key]  # may be large
+    read.clear()
+    assert looks.look() == found
+    assert read == []
 
 
 def test_a_local_run_is_under_way_while_its_lock_is_held(tmp_path):

@@ -3,16 +3,22 @@
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from corpora import build, digest, start_cli, wait_for, write_corpus, write_rows
 from declared import flow, halve, new_job, some_numbers
 from portable import options, portable_job_service
 
-from redpajama.engine import runner, workers
+from redpajama.commands import guard as guards
+from redpajama.commands.guard import Guard
+from redpajama.engine import beam, runner, workers
 from redpajama.engine.runner import turns
+from redpajama.engine.stages import Job
+from redpajama.report import runs
 
 
 def records(root) -> set[str]:
@@ -71,7 +77,7 @@ def test_a_worker_begins_no_part_of_a_run_that_is_stopped(stopped):
     workers.stop(job)
     runner.do(turn, 0)
     assert records(root) == before
-    assert workers.first_failure(job) is None
+    assert workers.first_failure(job.store, job.run) == ""
 
 
 def test_a_worker_looks_for_the_mark_before_it_commits(tmp_path, stopped):
@@ -93,7 +99,36 @@ def test_a_worker_looks_for_the_mark_before_it_commits(tmp_path, stopped):
     go_on.set()
     worker.join()
     assert records(root) == before
-    assert workers.first_failure(job) is None
+    assert workers.first_failure(job.store, job.run) == ""
+
+
+def test_a_run_whose_folder_was_swept_by_a_later_one_commits_nothing_more(stopped):
+    job, turn, root = stopped
+    assert runner.plan(turn) == 3
+    assert not workers.is_stopped(job)
+    before = records(root)
+    runner.read_plan(job, turn.step.stage)
+    job.store.remove(".tmp")
+    assert workers.is_stopped(job)
+    runner.do(turn, 0)
+    assert records(root) == before
+    assert not job.store.exists(f".tmp/{job.run}")
+
+
+def test_to_ask_whether_a_run_was_stopped_is_one_request(bucket, tmp_path):
+    job, requests = Job(None, f"s3://bucket/{tmp_path.name}", "run1"), []
+
+    async def note(model, **_):
+        requests.append(model.name)
+
+    workers.begin(job)
+    events = job.store.fs.s3.meta.events
+    events.register("before-call.s3", note, unique_id="stop")
+    assert not workers.is_stopped(job)
+    assert requests == ["HeadObject"]
+    events.unregister("before-call.s3", unique_id="stop")
+    workers.stop(job)
+    assert workers.is_stopped(job)
 
 
 def test_after_a_part_failed_no_other_is_begun_on_a_cluster(stopped):
@@ -105,6 +140,57 @@ def test_after_a_part_failed_no_other_is_begun_on_a_cluster(stopped):
         runner.do(turn, number)
     assert records(root) == before
     assert runner.commit(turn)["failed"] == "the numbers are odd"
+
+
+def test_others_are_let_in_only_once_no_worker_of_the_run_is_alive(stopped, tmp_path, monkeypatch):
+    job, *_ = stopped
+    worker = subprocess.Popen(["sleep", "60"])
+    (tmp_path / f"worker-{worker.pid}").touch()
+    done = []
+    for module, name in ((workers, "stop"), (runs, "write_end"), (beam, "cancel"), (os, "_exit")):
+        monkeypatch.setattr(module, name, lambda *_, name=name: done.append(name))
+    monkeypatch.setattr(workers, "let_go", lambda: done.append(workers._is_running(worker.pid)))
+    monkeypatch.setattr(workers, "descendants", lambda pid: [])
+    guard = Guard([], quiet=True)
+    guard.job = replace(job, claims=str(tmp_path))
+    guard._end("interrupted", 130)
+    assert done == ["stop", "write_end", "cancel", False, "_exit"]
+    worker.wait()
+
+
+def test_a_store_that_does_not_answer_keeps_no_build_that_ends(stopped, tmp_path, monkeypatch):
+    job, *_ = stopped
+    done = []
+    monkeypatch.setattr(guards, "STORE_SECONDS", 0.2)
+    monkeypatch.setattr(workers, "stop", lambda job: time.sleep(60))
+    monkeypatch.setattr(workers, "kill_workers", lambda claims: done.append("killed"))
+    monkeypatch.setattr(os, "_exit", done.append)
+    guard = Guard([], quiet=True)
+    guard.job = job
+    guard._end("interrupted", 130)
+    assert done == ["killed", 130]
+
+
+def test_a_store_that_is_busy_does_not_keep_the_driver_from_looking_for_failures(stopped, monkeypatch):
+    class LibraryError(Exception):
+        """As botocore's: no OSError."""
+
+    answers = [LibraryError("busy"), OSError("busy"), "", "the numbers are odd"]
+
+    def answer(*_):
+        answered = answers.pop(0)
+        if isinstance(answered, Exception):
+            raise answered
+        return answered
+
+    ended = []
+    monkeypatch.setattr(guards, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(guards, "GRACE_SECONDS", 0)
+    monkeypatch.setattr(workers, "first_failure", answer)
+    guard = Guard([], quiet=True)
+    monkeypatch.setattr(guard, "_end", lambda *said: ended.append(said))
+    guard._look_for_failures(stopped[0], lambda: bool(ended))
+    assert ended == [("the numbers are odd", 1)]
 
 
 SLOW = """
@@ -124,7 +210,6 @@ sys.exit(cli.run(sys.argv[1:]))
 
 def test_a_part_that_failed_ends_the_build_though_another_takes_minutes(tmp_path):
     """In one process the failed part comes last or first: it is the driver that looks."""
-    import subprocess
     import sys
 
     manifest = write_corpus(tmp_path / "c")

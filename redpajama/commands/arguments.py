@@ -18,6 +18,9 @@ MirrorOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 BuildOption = Annotated[str, typer.Option("--build", metavar="NAME", help="which build, where ROOT has several")]
+SoleWriterOption = Annotated[
+    bool, typer.Option("--sole-writer", help="no other build writes to ROOT: of stores that cannot see to it")
+]
 
 
 def load(path: str) -> "Manifest":

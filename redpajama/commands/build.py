@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redpajama.commands import foresight, screen
-from redpajama.commands.arguments import JsonOption, ManifestArgument, MirrorOption, OutOption, load, mirrors
+from redpajama.commands.arguments import (
+    JsonOption,
+    ManifestArgument,
+    MirrorOption,
+    OutOption,
+    SoleWriterOption,
+    load,
+    mirrors,
+)
 from redpajama.commands.terminal import say
 from redpajama.errors import UserError
 
@@ -34,9 +42,7 @@ def command(
         bool,
         typer.Option("--shared-files", help="workers elsewhere see ROOT and inputs under these paths"),
     ] = False,
-    sole_writer: Annotated[
-        bool, typer.Option("--sole-writer", help="no other build writes to ROOT: of stores that cannot see to it")
-    ] = False,
+    sole_writer: SoleWriterOption = False,
     pass_env: Annotated[
         list[str] | None, typer.Option("--pass-env", metavar="NAME", help="give this variable to workers elsewhere too")
     ] = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redpajama.commands import screen
-from redpajama.commands.arguments import JsonOption, RootArgument, open_root
+from redpajama.commands.arguments import JsonOption, RootArgument, SoleWriterOption, open_root
 from redpajama.errors import BuildFailed
 
 if TYPE_CHECKING:
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 def command(
     root: RootArgument,
     yes: Annotated[bool, typer.Option("--yes", help="remove them")] = False,
+    sole_writer: SoleWriterOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """List what no build names; with --yes remove it."""
     from redpajama.engine.workers import hold_root
 
     store, out = open_root(root), screen.console()
-    with hold_root(store.url) if yes else nullcontext():  # not while a build runs
+    with hold_root(store.url, sole_writer) if yes else nullcontext():  # not while a build runs
         unnamed = _unnamed(store)
         for key in unnamed:
             if yes:

@@ -13,11 +13,12 @@ from typing import Any
 from redpajama.commands import running
 from redpajama.commands.progress import Progress
 from redpajama.commands.terminal import say
-from redpajama.engine import workers
+from redpajama.engine import runner, workers
 from redpajama.engine.stages import Job
 from redpajama.report import runs
 
 LOOK_SECONDS, GRACE_SECONDS = 3.0, 3.0  # together with a listing below ten
+STORE_SECONDS = 8.0  # that the end of a build waits for its store, each time
 
 
 class Guard:
@@ -50,7 +51,7 @@ class Guard:
         signal.signal(signal.SIGTERM, lambda *_: self._stop("terminated", 143))
 
         def over() -> bool:
-            return finished() or job.store.exists(f".tmp/{job.run}/state.json")
+            return finished() or job.store.exists(runner.last_state_key(job.run))
 
         self._watch = workers.Watch(job.claims, over, lambda message: self._end(message, 1))
         self._watch.start()
@@ -64,14 +65,15 @@ class Guard:
 
     def _look_for_failures(self, job: Job, over: Callable[[], bool]) -> None:
         """A part that failed ends the build though others are under way: they get a moment, and would be in vain."""
-        while not over():
+        is_over = False
+        while not is_over:
             time.sleep(LOOK_SECONDS)
-            with contextlib.suppress(OSError):
-                if message := workers.first_failure(job):
+            with contextlib.suppress(Exception):  # a store that does not answer now may answer the next time
+                is_over = over()
+                if not is_over and (message := workers.first_failure(job.store, job.run)):
                     time.sleep(GRACE_SECONDS)
-                    if not over():
+                    if not (is_over := over()):
                         self._end(message, 1)
-                    return
 
     def _stop(self, how: str, status: int) -> None:
         """The user ends it."""
@@ -81,15 +83,8 @@ class Guard:
     def _where(self) -> str:
         """` at documents (12 of 40 parts)`, or nothing where that cannot be told at once."""
         found: list[str] = []
-
-        def look() -> None:
-            with contextlib.suppress(Exception):
-                if self.job:
-                    found.append(running.place_of(self.job.store, self.job.run, self.progress.stages))
-
-        looking = threading.Thread(target=look, daemon=True)
-        looking.start()
-        looking.join(2)
+        if job := self.job:
+            _within(2, lambda: found.append(running.place_of(job.store, job.run, self.progress.stages)))
         return "".join(found)
 
     def close(self) -> None:
@@ -105,17 +100,27 @@ class Guard:
             self._end(self._watch.epitaph(self._watch.dead_workers()), 1)
 
     def _end(self, message: str, status: int) -> None:
-        """No worker commits anything more, the job is cancelled, and this process is over."""
+        """No worker commits anything more, the job is cancelled, others are let in, and this process is over."""
         from redpajama.engine import beam  # it is loaded by now
 
         self.close()
-        if self.job:
-            with contextlib.suppress(Exception):  # a store that is gone must not keep the job alive
-                workers.stop(self.job)
-                runs.write_end(self.job, message)
-                workers.let_go()
         say(message)
-        if self.job:
-            workers.kill_workers(self.job.claims)
+        if job := self.job:
+            _within(STORE_SECONDS, lambda: workers.stop(job), lambda: runs.write_end(job, message))
+            workers.kill_workers(job.claims)
             beam.cancel()
+            _within(STORE_SECONDS, workers.let_go)  # last: who comes next must meet no worker of this run
         os._exit(status)
+
+
+def _within(seconds: float, *work: Callable[[], object]) -> None:
+    """Do it, and wait for it so long: a store that is gone must not keep this process."""
+
+    def do() -> None:
+        for each in work:
+            with contextlib.suppress(Exception):
+                each()
+
+    doing = threading.Thread(target=do, daemon=True)
+    doing.start()
+    doing.join(seconds)

@@ -12,6 +12,7 @@ from redpajama.commands import screen
 from redpajama.commands.table import Table
 from redpajama.commands.terminal import Terminal, say
 from redpajama.engine import workers
+from redpajama.engine.runner import totals_key
 from redpajama.engine.shapes import Stage
 from redpajama.engine.stages import Job
 
@@ -49,27 +50,24 @@ class Progress:
             self._thread.join(timeout=2)
 
     def _show(self, job: Job) -> None:
-        done = workers.Done(job.claims)
+        from redpajama.commands.running import run_table
+        from redpajama.report.standing import Standings
+
+        done, far = workers.Done(job.claims), Standings(job.store, {"run": job.run, "steps": self.stages})
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             while not self._over.wait(0.3 if self.is_local else STORE_SECONDS):
-                with contextlib.suppress(FileNotFoundError):  # the run's folder goes when the build ends
-                    live.update(self.table(job, done.look()) if self.is_local else self._store_table(job))
-
-    def _store_table(self, job: Job) -> Table:
-        from redpajama.commands.running import run_table
-        from redpajama.report.standing import standings
-
-        return run_table(standings(job.store, {"run": job.run, "steps": self.stages}))
+                with contextlib.suppress(Exception):  # the run's folder goes at its end, and a store may be busy
+                    live.update(self.table(job, done.look()) if self.is_local else run_table(far.look()))
 
     def _tell(self, job: Job) -> None:
         """A line for the stage that is under way."""
         from redpajama.commands.running import row_of
-        from redpajama.report.standing import WAITING, standings
+        from redpajama.report.standing import WAITING, Standings
 
-        most = 0
+        most, standings = 0, Standings(job.store, {"run": job.run, "steps": self.stages})
         while not self._over.wait(PIPE_SECONDS):
-            with contextlib.suppress(FileNotFoundError):
-                found = standings(job.store, {"run": job.run, "steps": self.stages})
+            with contextlib.suppress(Exception):
+                found = standings.look()
                 begun = [each for each in found if each.state != WAITING]
                 if begun and not self._over.is_set() and len(begun) >= most:  # the run's folder goes at its end
                     most = len(begun)
@@ -101,7 +99,7 @@ class Progress:
 
 def _planned(job: Job, stage: str) -> tuple[int, int] | None:
     """(parts, bytes) to do of a stage, or None before it is planned."""
-    key = f".tmp/{job.run}/totals-{stage}.json"
+    key = totals_key(job.run, stage)
     if not job.store.local or not job.store.exists(key):
         return None
     totals = job.store.read_json(key)

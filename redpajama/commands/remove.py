@@ -2,12 +2,14 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from redpajama.commands import screen
-from redpajama.commands.arguments import JsonOption, RootArgument, open_root
+from redpajama.commands.arguments import JsonOption, RootArgument, SoleWriterOption, open_root
 from redpajama.errors import BuildFailed, UserError
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def command(
     like: Annotated[str, typer.Option("--like", metavar="TEXT-FILE", help="that have this text, or nearly")] = "",
     refill: Annotated[bool, typer.Option(help="let others take their place in the budget")] = True,
     workers: Annotated[str, typer.Option(metavar="N", help="worker processes, or auto")] = "auto",
+    sole_writer: SoleWriterOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Take documents out of every build here, now and for ever; the same command goes on after a kill."""
@@ -44,14 +47,15 @@ def command(
     names = find_builds(store)
     entries = resolve([open_build(store, read_build(store, name)) for name in names], wish, refill)
     was_done = all(request in read_build(store, name).get("withdrawn", {}) for name in names)
-    with hold_root(store.url):
+    again = partial(_build_again, store, workers=workers, quiet=as_json, is_sole=sole_writer)
+    with hold_root(store.url, sole_writer):
         withdrawn.take_in(store, {request: withdrawn.body_of(request, entries)})
     try:
-        records = [_build_again(store, read_build(store, name), workers, as_json) for name in names]
+        records = [again(read_build(store, name)) for name in names]
     except BuildFailed as error:
         if was_done or not str(error).startswith(EMPTIES):
             raise
-        _take_back(store, request, names, workers, as_json)  # as long as it stands, nothing could be built here
+        _take_back(store, request, names, again, sole_writer)  # as long as it stands, nothing could be built here
         raise UserError(f"{str(error).removeprefix(EMPTIES)}; nothing was removed") from None
     builds = [open_build(store, record) for record in records]
     gone = absence.sweep(store, builds)
@@ -78,20 +82,20 @@ def _wish(ids: str, urls: str, domain: str, like: str) -> Any:
     )
 
 
-def _take_back(store: "Store", request: str, names: list[str], workers: str, quiet: bool) -> None:
+def _take_back(store: "Store", request: str, names: list[str], again: Callable[..., Any], is_sole: bool) -> None:
     """Build with what was removed again where that is gone already: files stay until all builds are done."""
     from redpajama.corpus import withdrawn
     from redpajama.engine.workers import hold_root
     from redpajama.report.builds import read_build
 
-    with hold_root(store.url):
+    with hold_root(store.url, is_sole):
         store.remove(withdrawn.key_of(request))
     for name in names:
         if request in (record := read_build(store, name)).get("withdrawn", {}):
-            _build_again(store, record, workers, quiet)
+            again(record)
 
 
-def _build_again(store: "Store", record: dict[str, Any], workers: str, quiet: bool) -> dict[str, Any]:
+def _build_again(store: "Store", record: dict[str, Any], *, workers: str, quiet: bool, is_sole: bool) -> dict[str, Any]:
     """One build without what is withdrawn."""
     from redpajama.build import build_again
     from redpajama.commands.build import prepare_beam, worker_count
@@ -105,7 +109,7 @@ def _build_again(store: "Store", record: dict[str, Any], workers: str, quiet: bo
     size = sum(each.counts.get("text_bytes", 0) for each in documents)
     arguments, shares = prepare_beam(worker_count(workers, size, sum(each.parts for each in documents)), [])
     with Guard(stages, quiet=quiet, is_local=True) as guard:
-        return build_again(record, store.url, arguments, shares=shares, watch=guard.watch)
+        return build_again(record, store.url, arguments, shares=shares, is_sole=is_sole, watch=guard.watch)
 
 
 def _show(told: dict[str, Any], found: "Absence") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from redpajama.commands import screen
 from redpajama.engine import workers
 from redpajama.report import runs
-from redpajama.report.standing import DONE, FAILED, RUNNING, WAITING, Standing, standings
+from redpajama.report.standing import DONE, FAILED, RUNNING, WAITING, Standing, Standings, standings
 
 if TYPE_CHECKING:
     from redpajama.commands.table import Table
@@ -28,7 +28,7 @@ def run_json(store: "Store", about: dict[str, Any]) -> dict[str, Any]:
 
 def state_of(store: "Store", about: dict[str, Any], found: list[Standing]) -> tuple[str, str]:
     """(`running`, `failed`, `stopped`, its last message)."""
-    if said := runs.end_of(store, about["run"]) or runs.failure_of(store, about["run"]):
+    if said := runs.end_of(store, about["run"]) or workers.first_failure(store, about["run"]):
         return FAILED, said
     if workers.is_held(store):
         return RUNNING, ""
@@ -87,5 +87,6 @@ def time_left(each: Standing) -> str:
 
 def place_of(store: "Store", run: str, steps: list[str]) -> str:
     """` at documents (12 of 40 parts)`; nothing before a stage is planned."""
-    begun = [each for each in standings(store, {"run": run, "steps": steps}) if each.state != WAITING]
+    found = Standings(store, {"run": run, "steps": steps}, most=0).look()
+    begun = [each for each in found if each.state != WAITING]
     return f" at {begun[-1].stage} ({begun[-1].done:,} of {begun[-1].parts:,} parts)" if begun else ""

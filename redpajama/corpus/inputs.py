@@ -10,8 +10,9 @@ from typing import Any
 from redpajama.engine.parts import Outputs, Part, Result
 from redpajama.engine.shapes import Piece, Single
 from redpajama.engine.stages import Build
+from redpajama.raw import hosts
 from redpajama.raw.fetch import fetch
-from redpajama.raw.io import RawFile, listed_of
+from redpajama.raw.io import RawFile, listed_of, scheme_of
 
 Found = dict[str, Any]  # url, path, bytes, sha256, tree; of a range also start and end
 
@@ -50,7 +51,13 @@ def identify(build: Build, part: Part, outputs: Outputs) -> Result:
     return [found], {"read": 1, "kept": 1, "bytes": raw.bytes}
 
 
-STAGE = Single(name="inputs", version=1, pieces=listed_files, work=identify, scratch=True)
+def lanes(part: Part) -> tuple[str, int]:
+    """The host that a file is downloaded from, and how many transfers it gets at once, of all machines together."""
+    path = part.spec["path"]
+    return (hosts.host_of(path), hosts.per_host()) if scheme_of(path) in ("http", "https", "hf") else ("", 1)
+
+
+STAGE = Single(name="inputs", version=1, pieces=listed_files, work=identify, scratch=True, lanes=lanes)
 
 
 # ---- for readers

@@ -88,11 +88,14 @@ def run(job: Job, flow: Sequence[Stage], arguments: list[str], shares: int, begu
         for turn in turns:
             signal = signal | turn.step.stage >> RunStep(turn, shares)
         _ = signal | "Finish" >> beam.Map(_leave_last_state, turns[-1])
-        result = pipeline.run()  # FnApiRunner is through by then
-        _under_way.append(result)
-        result.wait_until_finish()
-        _under_way.remove(result)
-    return job.store.read_json(last_state_key(job))
+        try:
+            result = pipeline.run()  # FnApiRunner is through by then
+            _under_way.append(result)
+            result.wait_until_finish()
+            _under_way.remove(result)
+        finally:
+            workers.stop(job)  # what an engine still replays commits nothing
+    return job.store.read_json(runner.last_state_key(job.run))
 
 
 _under_way: list[Any] = []  # results of jobs that run elsewhere
@@ -144,13 +147,9 @@ def _fault_of(error: Exception) -> faults.Fault:
     return faults.explain(error)
 
 
-def last_state_key(job: Job) -> str:
-    """What is there once the flow is at its end."""
-    return f".tmp/{job.run}/state.json"
-
-
 def _leave_last_state(signal: bytes, turn: Turn) -> None:
-    turn.job.store.write(last_state_key(turn.job), canonical_json(runner.read_state(turn.job, turn.step.stage)))
+    state = runner.read_state(turn.job, turn.step.stage)
+    turn.job.store.write(runner.last_state_key(turn.job.run), canonical_json(state))
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """What an exception means to whoever runs a build: one line; the traceback goes to a log.
 
 Three kinds: what may pass (a reset connection), which is tried again; what the system refuses (a full disk, no right,
-no credentials, an end point that is dead); and a mistake of ours.
+no credentials, an end point that is dead); and a mistake of ours. What is wrong with the data never comes here: it is a
+BuildFailed or an InputError, which `errors.is_of_reading` tells from the first two.
 """
 
 import errno
@@ -15,6 +16,10 @@ LOG = "timing/workers.log"
 PASSING = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET,
            errno.ECONNABORTED, errno.EPIPE, errno.ENETRESET, errno.ENETDOWN, errno.EREMOTEIO}  # fmt: skip
 PASSING_NAMES = ("SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError", "Throttling")
+PASSING_KINDS = {  # names of exceptions of botocore, aiohttp, http.client, requests and urllib3
+    "HTTPClientError", "ResponseParserError", "IncompleteReadError", "IncompleteRead", "ClientConnectionError",
+    "ClientPayloadError", "ConnectionError", "Timeout", "ChunkedEncodingError", "ProtocolError",
+}  # fmt: skip
 REFUSALS = {  # names of exceptions, of libraries that need not be here, and what helps
     "NoCredentialsError": "no credentials for the object store: set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
     "PartialCredentialsError": "half of the credentials for the object store: set both AWS keys",
@@ -62,7 +67,8 @@ def explain(error: BaseException) -> Fault:
         if isinstance(each, OSError) and each.errno is not None:
             passing = each.errno in PASSING
             return Fault(Kind.PASSING if passing else Kind.REFUSED, _system_line(each))
-        if isinstance(each, ConnectionError | TimeoutError) or any(name in str(each) for name in PASSING_NAMES):
+        kinds = {kind.__name__ for kind in type(each).__mro__}
+        if isinstance(each, TimeoutError) or kinds & PASSING_KINDS or any(name in str(each) for name in PASSING_NAMES):
             return Fault(Kind.PASSING, _line(each))
     if isinstance(error, OSError):
         return Fault(Kind.REFUSED, _line(error))

@@ -25,6 +25,7 @@ from redpajama.engine.parts import File, Outputs, Part, PartRecord, Result
 from redpajama.engine.splits import splits_of
 from redpajama.engine.stages import ALL, Build, Planned, Step, fingerprint, versions
 from redpajama.engine.store import Store
+from redpajama.errors import is_of_reading
 from redpajama.hashing import sha256_of, short_id
 
 VERSION = 1
@@ -313,4 +314,6 @@ def _opened(store: Store, file: File) -> Iterator[pq.ParquetFile]:
         with store.open(*file) as opened:
             yield pq.ParquetFile(opened, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
+        if is_of_reading(error) and not isinstance(error, FileNotFoundError):
+            raise
         raise damaged(file.key, " ".join(str(error).split())) from None

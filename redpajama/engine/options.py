@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from apache_beam.runners.runner import create_runner
 
-from redpajama.engine.reach import check_address
+from redpajama.engine.reach import check_address, check_scheduler
 from redpajama.errors import UserError
 from redpajama.raw.io import scheme_of
 
@@ -41,9 +41,8 @@ def check(arguments: list[str]) -> PipelineOptions:
     except (ValueError, ImportError) as error:
         raise UserError(f"Beam says: {error}") from None
     _check_known(arguments, options)
-    address = options.get_all_options().get("address")  # of Dask's scheduler
-    if address and (parts := urlsplit(address if "://" in address else f"tcp://{address}")).port:
-        check_address(parts.hostname or "", parts.port, f"--dask_client_address={address}")
+    if address := options.get_all_options().get("address"):  # of Dask's scheduler
+        check_scheduler(address)
     return options
 
 

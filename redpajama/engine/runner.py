@@ -3,7 +3,7 @@
 Between two steps stands a state, a small file in the run's folder: {"records": {stage: {name: key}}}, and its message
 as "failed" where a part failed. It is found by the step before, so a step that is replayed reads and writes the same.
 An engine may replay any of it, late too: what was planned stays planned, and once the state after a step is there the
-step does nothing more.
+step does nothing more: what comes late and fails, because what it reads is gone, writes over nothing.
 Failures of data are values: a part that fails leaves a note, its barrier leaves a failed state, and what follows plans
 nothing.
 """
@@ -11,11 +11,12 @@ nothing.
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from redpajama.engine import faults, homes, workers
 from redpajama.engine.gathered import commit_stage, is_there, is_whole, stage_of
@@ -27,6 +28,7 @@ from redpajama.engine.store import Store, crash_point
 from redpajama.errors import BuildFailed, InputError
 from redpajama.hashing import canonical_json
 
+T = TypeVar("T")
 State = dict[str, Any]  # {"records": …}, and "failed" where it did
 RETRY_SECONDS = (1.0, 4.0)  # before a part is tried again
 START = "start"  # the state before the first step
@@ -71,13 +73,29 @@ def _all_that(after: tuple[str, ...], removing: tuple[str, ...]) -> tuple[str, .
 
 
 def start(job: Job, records: dict[str, dict[str, str]] | None = None) -> None:
-    """Leave the state before the first step."""
+    """Leave the state before the first step, and the mark that lets workers commit."""
     _write_state(job, START, {"records": records or {}})
+    workers.begin(job)
 
 
 def state_key(run: str, stage: str) -> str:
     """Where the state after a stage lies."""
     return f".tmp/{run}/state-{stage}.json"
+
+
+def last_state_key(run: str) -> str:
+    """What is there once the flow is at its end."""
+    return f".tmp/{run}/state.json"
+
+
+def plan_key(run: str, stage: str) -> str:
+    """Where a run keeps the plan of a stage."""
+    return f".tmp/{run}/plan-{stage}.json"
+
+
+def totals_key(run: str, stage: str) -> str:
+    """Where it keeps how much that is: a plan may be large."""
+    return f".tmp/{run}/totals-{stage}.json"
 
 
 def read_state(job: Job, stage: str) -> State:
@@ -87,7 +105,7 @@ def read_state(job: Job, stage: str) -> State:
 
 @lru_cache(maxsize=2)  # it is written once
 def _read_state(store: Store, key: str) -> State:
-    return store.read_json(key)
+    return _tried(lambda: store.read_json(key))
 
 
 def _state_after(turn: Turn) -> State | None:
@@ -112,25 +130,48 @@ class Plan(NamedTuple):
     whole: tuple[str, ...]  # names whose stage record is there already
     parameters: dict[str, dict[str, Any]]  # {name: what the stage record says of its fingerprint}, of the others
     spared: dict[str, str]  # {name: key of a stage record that nobody needs: what it would serve is there}
+    dealt: tuple[tuple[int, ...], ...] = ()  # the numbers of the parts of each element; (): an element a part
+
+    @property
+    def elements(self) -> int:
+        """How many elements an engine deals out."""
+        return len(self.dealt or self.parts)
 
 
 def plan(turn: Turn) -> int:
-    """Plan the parts of a step and write the plan down; how many there are to do. A whole stage has none.
+    """Plan the parts of a step and write the plan down; how many elements there are. A whole stage has none.
 
     A step is planned once a run: a part keeps its number while some are done already.
     """
-    store, key = turn.job.store, plan_key(turn.job, turn.step.stage)
-    if (body := next(store.read_each([key]))) is not None:
-        return len(json.loads(body)["parts"])
+    if (count := _planned(turn)) is not None:
+        return count
     made = Plan((), (), {}, (), {}, {})
     with failures_noted(turn, "plan"):
-        state = read_state(turn.job, turn.before)
-        found = [] if "failed" in state else turn.step.plan(turn.build(state))
-        made = _plan(store, turn.step, found)
+        made = _tried(partial(_made, turn))
+    return _tried(partial(_write_plan, turn, made))
+
+
+def _planned(turn: Turn) -> int | None:
+    """How many elements a plan has that is there already."""
+    body = next(turn.job.store.read_each([plan_key(turn.job.run, turn.step.stage)]))
+    return None if body is None else Plan(**json.loads(body)).elements
+
+
+def _made(turn: Turn) -> Plan:
+    state = read_state(turn.job, turn.before)
+    return _plan(turn.job.store, turn.step, [] if "failed" in state else turn.step.plan(turn.build(state)))
+
+
+def _write_plan(turn: Turn, made: Plan) -> int:
+    """Write it down, unless another was first; how many elements there are."""
+    store, run, stage = turn.job.store, turn.job.run, turn.step.stage
+    if (count := _planned(turn)) is not None:
+        return count
     totals = {"parts": len(made.parts), "bytes": sum(part.size for part in made.parts)}
-    store.write(f".tmp/{turn.job.run}/totals-{turn.step.stage}.json", canonical_json(totals))
-    store.write(key, canonical_json({**made._asdict(), "parts": [part.to_json() for part in made.parts]}))
-    return len(made.parts)
+    store.write(totals_key(run, stage), canonical_json(totals))
+    body = canonical_json({**made._asdict(), "parts": [part.to_json() for part in made.parts]})
+    store.write(plan_key(run, stage), body)
+    return made.elements
 
 
 def _plan(store: Store, step: Step, found: list[Planned]) -> Plan:
@@ -152,7 +193,18 @@ def _plan(store: Store, step: Step, found: list[Planned]) -> Plan:
             done += [part.stem] if is_done else []
             parts += [] if is_done else [part]
     parts.sort(key=lambda part: (-part.size, part.stem))
-    return Plan(tuple(parts), tuple(sorted(done)), records, tuple(whole), parameters, spared)
+    return Plan(tuple(parts), tuple(sorted(done)), records, tuple(whole), parameters, spared, _dealt(step, parts))
+
+
+def _dealt(step: Step, parts: Sequence[Part]) -> tuple[tuple[int, ...], ...]:
+    """The numbers of the parts of each element: one after the other where only so many may be done at once."""
+    found: dict[Any, list[int]] = {}
+    met: Counter[str] = Counter()
+    for number, part in enumerate(parts):
+        lane, width = step.lanes(part)
+        found.setdefault((lane, met[lane] % width) if lane else number, []).append(number)
+        met[lane] += 1
+    return tuple(map(tuple, found.values())) if len(found) < len(parts) else ()
 
 
 def look(store: Store, parts: list[Part], sizes_below: Callable[[str], dict[str, int]]) -> Iterator[tuple[Part, bool]]:
@@ -164,19 +216,14 @@ def look(store: Store, parts: list[Part], sizes_below: Callable[[str], dict[str,
         yield part, record is not None and is_there(record, sizes_below(part.folder))
 
 
-def plan_key(job: Job, stage: str) -> str:
-    """Where a run keeps the plan of a stage."""
-    return f".tmp/{job.run}/plan-{stage}.json"
-
-
 def read_plan(job: Job, stage: str) -> Plan:
     """The plan of a stage."""
-    return _read_plan(job.store, plan_key(job, stage))
+    return _read_plan(job.store, plan_key(job.run, stage))
 
 
 @lru_cache(maxsize=2)  # on a cluster each element is one part of thousands: it asks again
 def _read_plan(store: Store, key: str) -> Plan:
-    plan = store.read_json(key)
+    plan = _tried(lambda: store.read_json(key))
     return Plan(**{**plan, "parts": tuple(Part(**part) for part in plan["parts"])})
 
 
@@ -184,7 +231,7 @@ def _read_plan(store: Store, key: str) -> Plan:
 
 
 def do(turn: Turn, number: int) -> None:
-    """The part of that number; where workers of one machine share a list, every part that can be claimed."""
+    """The parts of that element; where workers of one machine share a list, every part that can be claimed."""
     workers.enter(turn.job)
     state = read_state(turn.job, turn.before)
     if "failed" in state or _state_after(turn) is not None:
@@ -195,12 +242,15 @@ def do(turn: Turn, number: int) -> None:
 
 
 def _mine(turn: Turn, number: int) -> Iterator[Part]:
-    parts, job = read_plan(turn.job, turn.step.stage).parts, turn.job
-    if not job.claims:
-        yield from parts[number : number + 1] if not workers.is_stopped(job) else ()
+    plan, job = read_plan(turn.job, turn.step.stage), turn.job
+    if job.claims:
+        yield from (part for part in plan.parts if not workers.failed(job) and workers.claim(job, part))
         return
-    for part in parts:
-        if not workers.failed(job) and workers.claim(job, part):
+    own = plan.dealt[number] if plan.dealt else range(number, min(number + 1, len(plan.parts)))
+    for part in (plan.parts[each] for each in own):
+        if workers.is_stopped(job):
+            return
+        if len(own) == 1 or not job.store.exists(f"{part.stem}.json"):  # a worker may have died in the midst of them
             yield part
 
 
@@ -215,8 +265,8 @@ def _do_part(turn: Turn, build: Build, part: Part) -> None:
         workers.note_done(job, part, record.counts, time.monotonic() - started, time.process_time() - cpu)
 
 
-def _tried(work: Callable[[], PartRecord]) -> PartRecord:
-    """What may pass is tried again: the store, the network. A part that is half done leaves nothing."""
+def _tried(work: Callable[[], T]) -> T:
+    """What may pass is tried again: the store, the network. What is half done leaves nothing that counts."""
     for delay in RETRY_SECONDS:
         try:
             return work()
@@ -249,7 +299,12 @@ def failures_noted(turn: Turn, what: str, where: str = "") -> Iterator[None]:
 
 def _comes_late(turn: Turn) -> bool:
     """Another did the part, and what it reads may be gone; or the run is over."""
-    return _state_after(turn) is not None or not turn.job.store.exists(state_key(turn.job.run, START))
+    return _state_after(turn) is not None or _is_over(turn.job)
+
+
+def _is_over(job: Job) -> bool:
+    """Whether the run's folder is gone."""
+    return not job.store.exists(state_key(job.run, START))
 
 
 def _message(store: Store, error: BuildFailed | InputError) -> str:
@@ -270,13 +325,24 @@ def _forget_damaged(store: Store, message: str) -> str:
 def commit(turn: Turn) -> State:
     """The state after a step: every part is there and balances, or a failure."""
     if (state := _state_after(turn)) is None:
-        state = None
         with failures_noted(turn, "commit"):
-            state = _next_state(turn)
-        state = state or {"failed": workers.first_failure(turn.job), "records": {}}
-        _write_state(turn.job, turn.step.stage, state)
+            state = _tried(partial(_next_state, turn))
+        state = _tried(partial(_settled, turn, state))
     if turn.step.spent and "failed" not in state:
         _remove_spent(turn.job.store, turn.step, state["records"][turn.step.stage])
+    return state
+
+
+def _settled(turn: Turn, state: State | None) -> State:
+    """Write the state after a step, unless it is the failure of one that comes late; which state holds."""
+    if state is None or "failed" in state:
+        if (earlier := _state_after(turn)) is not None:
+            return earlier
+        message = workers.first_failure(turn.job.store, turn.job.run) or f"stage {turn.step.stage}: the run is over"
+        state = state or {"failed": message, "records": {}}
+        if _is_over(turn.job):
+            return state
+    _write_state(turn.job, turn.step.stage, state)
     return state
 
 
@@ -299,7 +365,7 @@ def _commit(turn: Turn, build: Build, committed: dict[str, str]) -> dict[str, st
     Args:
         committed: gets those that are there even if a check fails, for `show` and `why`.
     """
-    if message := workers.first_failure(turn.job):
+    if message := workers.first_failure(turn.job.store, turn.job.run):
         raise BuildFailed(message)
     plan, store = read_plan(turn.job, turn.step.stage), build.store
     done = _records_by_name(store, [*(part.stem for part in plan.parts), *plan.done])

@@ -22,7 +22,17 @@ from redpajama.engine.pages import Packing
 from redpajama.engine.partitions import PartitionWriter, digests_of, read_index, read_range
 from redpajama.engine.parts import Outputs, Part, PartRecord, Result
 from redpajama.engine.splits import splits_of
-from redpajama.engine.stages import ALL, Build, Planned, Step, fingerprint, no_further_check, planned_as, versions
+from redpajama.engine.stages import (
+    ALL,
+    Build,
+    Planned,
+    Step,
+    alone,
+    fingerprint,
+    no_further_check,
+    planned_as,
+    versions,
+)
 from redpajama.hashing import short_id
 
 Counts = dict[str, Any]
@@ -137,10 +147,11 @@ class Single(Stage):
 
     pieces: Callable[[Build], Iterable[Piece]]
     work: Callable[[Build, Part, Outputs], Result]
+    lanes: Callable[[Part], tuple[str, int]] = alone
 
     def steps(self) -> list[Step]:
         step = Step(self.name, self.after, self._plan, self.work, self.check, self.removes, self.scratch)
-        return self._and_homes([step])
+        return self._and_homes([replace(step, lanes=self.lanes)])
 
     def _plan(self, build: Build) -> list[Planned]:
         by_name: dict[str, list[Piece]] = {}

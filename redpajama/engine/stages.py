@@ -162,6 +162,11 @@ def planned_as(key: str) -> str:
     return key.rpartition("/_record-")[2].removesuffix(".json")
 
 
+def alone(part: Part) -> tuple[str, int]:
+    """A part that may be done at any time."""
+    return "", 1
+
+
 @dataclass(frozen=True)
 class Step:
     """What the runner does at once: plan parts, do them, check and commit. What a stage declares is in `shapes.py`."""
@@ -174,3 +179,6 @@ class Step:
     removes: bool = False
     scratch: bool = False  # no build names its files
     spent: str = ""  # the stage of partition files that go once this one is committed
+    lanes: Callable[[Part], tuple[str, int]] = (
+        alone  # what a part asks of, and how many may ask at once on all machines
+    )

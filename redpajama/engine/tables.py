@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from redpajama.arrow import Rows
 from redpajama.engine.parts import File
 from redpajama.engine.store import READ_AHEAD, RangedFile, Store
-from redpajama.errors import BuildFailed
+from redpajama.errors import BuildFailed, is_of_reading
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 32 << 20  # a row group ends early here, so that long texts do not fill the memory
@@ -155,6 +155,8 @@ def open_table(store: Store, file: File) -> Iterator[BinaryIO]:
         with store.open(*file) as opened:
             yield io.BufferedReader(opened, READ_AHEAD) if isinstance(opened, RangedFile) else opened
     except (OSError, pa.ArrowInvalid) as error:
+        if is_of_reading(error) and not isinstance(error, FileNotFoundError):
+            raise
         raise BuildFailed(f"{file.key}: cannot be read ({error}): remove it and build again") from None
 
 

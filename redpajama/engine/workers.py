@@ -38,6 +38,7 @@ from redpajama.hashing import canonical_json
 
 EXIT_CODE = re.compile(r"Worker subprocess exited with return code (-?\d+)")
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+KILL_SECONDS = 5.0  # to wait for what was killed
 _equipped: set[str] = set()  # runs
 _entered: dict[str, Any] = {}  # run -> the lock that this process holds for it
 
@@ -146,25 +147,30 @@ def failed(job: Job) -> bool:
     return Path(job.claims, "failed").exists()
 
 
-def _stop_key(job: Job) -> str:
-    return f".tmp/{job.run}/stop"
+def _live_key(job: Job) -> str:
+    return f".tmp/{job.run}/live"
+
+
+def begin(job: Job) -> None:
+    """Leave the mark without which no worker commits: it goes when the run is stopped, or swept by a later one."""
+    job.store.write(_live_key(job), b"")
 
 
 def stop(job: Job) -> None:
     """From now on no worker of this run, wherever it is, begins or commits a part."""
-    job.store.write(_stop_key(job), b"")
+    job.store.remove(_live_key(job))
 
 
 def is_stopped(job: Job) -> bool:
-    """Whether the run was stopped; a worker asks before it commits."""
-    return job.store.exists(_stop_key(job))
+    """Whether the run was stopped; a worker asks before it commits: one request, as long as it was not."""
+    return not job.store.exists(_live_key(job))
 
 
-def first_failure(job: Job) -> str | None:
-    """The message of the failed part that sorts first, or None."""
-    for key, _ in job.store.keys(f".tmp/{job.run}/failed"):
-        return job.store.read_json(key)["message"]
-    return None
+def first_failure(store: Store, run: str) -> str:
+    """The message of the failed part that sorts first, before its barrier tells it; "" of none."""
+    for key, _ in store.keys(f".tmp/{run}/failed"):
+        return store.read_json(key)["message"]
+    return ""
 
 
 # ---- in the driver
@@ -213,8 +219,9 @@ _leases: dict[str, Lease] = {}  # run -> what this process holds for it
 
 @contextmanager
 def _leased(store: Store, run: str, is_sole: bool) -> Iterator[None]:
-    """Hold a lease, and sweep what runs before left; a user who sees to it alone needs none, and sweeps nothing."""
+    """Hold a lease, and sweep what runs before left; a user who sees to it alone needs no lease."""
     if is_sole:
+        store.remove(".tmp")
         yield
         return
     with lease.held(store, run, holder()) as _leases[run]:
@@ -314,10 +321,14 @@ def worker_ids(claims: str) -> list[int]:
 
 
 def kill_workers(claims: str) -> None:
-    """End every worker process of the run at once, those too that have not entered it yet."""
-    for pid in {*worker_ids(claims), *descendants(os.getpid())} - {os.getpid()}:
+    """End every worker process of the run at once, those too that have not entered it yet; they are dead then."""
+    pids = {*worker_ids(claims), *descendants(os.getpid())} - {os.getpid()}
+    for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + KILL_SECONDS
+    while any(map(_is_running, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -386,8 +397,10 @@ def _is_running(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:  # it ended meanwhile, or there is no /proc
+        return not Path("/proc/self/stat").exists()
 
 
 @dataclass

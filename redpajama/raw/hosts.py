@@ -37,6 +37,11 @@ def pause(url: str, seconds: float) -> None:
     os.utime(path, (end, end))
 
 
+def host_of(url: str) -> str:
+    """The host of a URL, with its port, without a password."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
+
+
 def per_host() -> int:
     """How many places of one kind a host has."""
     given = os.environ.get("REDPAJAMA_PER_HOST", "")
@@ -60,8 +65,7 @@ def _take(held: contextlib.ExitStack, url: str, kind: str) -> bool:
 def _file(url: str, name: str) -> Path:
     """A file of the host's, made where it is not there yet; a new one's time is long past."""
     folder = Path(os.environ.get("REDPAJAMA_LOCKS") or f"/tmp/redpajama-{os.getuid()}")
-    host = urlsplit(url).netloc.rpartition("@")[2].lower()  # with its port, without a password
-    path = folder / f"{quote(host, safe='')}.{name}"
+    path = folder / f"{quote(host_of(url), safe='')}.{name}"
     if not path.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, BinaryIO
 
-from redpajama.errors import InputError
+from redpajama.errors import InputError, UserError
 from redpajama.unsigned import unsigned
 
 
@@ -94,8 +94,31 @@ def listed_of(entry: dict[str, Any], signed: dict[str, str]) -> Listed:
     return Listed(**known, signed=entry.get("signed") or signed.get(entry["path"], ""))
 
 
+def is_one_file(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two entries of one name are the same file, as far as a server tells: at one address, or with one ETag."""
+    if (first.get("signed") or first["path"]) == (second.get("signed") or second["path"]):
+        return True
+    return bool(first["etag"]) and (first["etag"], first["bytes"]) == (second["etag"], second["bytes"])
+
+
+def told_apart_by_secrets(url: str) -> str:
+    """What to say of inputs that have one name and are two files."""
+    return (
+        f"{url}: two inputs differ only in what is taken for a password, a token or a signature, and nothing says that "
+        "they are one file: leave one out, or give it another name"
+    )
+
+
 def without_secrets(listed: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """(entries that may be written down, {path: the address with its secret})."""
+    """(entries that may be written down, {path: the address with its secret}).
+
+    Raises:
+        UserError: two of them differ in nothing that may be written down.
+    """
+    first: dict[str, dict[str, Any]] = {}
+    for entry in listed:
+        if not is_one_file(first.setdefault(entry["path"], entry), entry):
+            raise UserError(told_apart_by_secrets(entry["url"]))
     told = [{name: value for name, value in entry.items() if name != "signed"} for entry in listed]
     return told, {entry["path"]: entry["signed"] for entry in listed if entry.get("signed")}
 

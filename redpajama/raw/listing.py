@@ -1,10 +1,12 @@
 """The files that a manifest's patterns match: local ones, globs, trees and mirrors; the web; by others, stores, hub."""
 
-import contextlib
+import errno
+import fnmatch
 import glob
 import itertools
 import os
 import posixpath
+import re
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,11 +16,12 @@ from pathlib import Path
 from redpajama.errors import InputError
 from redpajama.raw.download import State, Unavailable, look_up
 from redpajama.raw.hub import list_hub
-from redpajama.raw.io import Listed, scheme_of
+from redpajama.raw.io import Listed, is_one_file, scheme_of, told_apart_by_secrets
 from redpajama.raw.stores import list_store
 
 RECURSIVE = "**"  # in a pattern: any folders, or none
 PARALLEL_LISTINGS = 8  # requests under way while inputs are listed
+NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a link in a circle leads to none
 
 
 def expand(
@@ -54,7 +57,7 @@ def expand(
         matched = list(zip(wanted, pool.map(try_one, wanted), strict=True))
     for pattern, matches in matched:
         if not isinstance(matches, Unavailable):
-            found.update((listed.url, listed) for listed in _unsigned(matches) if listed.url not in found)
+            _add(found, matches)
         elif unavailable is None:
             raise matches
         else:
@@ -62,8 +65,11 @@ def expand(
     return [found[url] for url in sorted(found)]
 
 
-def _unsigned(matches: list[Listed]) -> Iterator[Listed]:
-    return (listed.unsigned for listed in matches)
+def _add(found: dict[str, Listed], matches: list[Listed]) -> None:
+    """Raises InputError where two files have one name without their secrets."""
+    for listed in (match.unsigned for match in matches):
+        if not is_one_file(vars(found.setdefault(listed.url, listed)), vars(listed)):
+            raise InputError(told_apart_by_secrets(listed.url))
 
 
 def matches_of(pattern: str, mirrors: dict[str, str], base: Path, requester_pays: bool = False) -> list[Listed]:
@@ -124,7 +130,7 @@ def list_local(pattern: str, root: Path, prefix: str = "") -> Iterator[Listed]:
         url = prefix if prefix and name == "." else prefix + name
         if is_tree and os.path.isdir(path):
             yield from _walk(path, f"{url.removesuffix('/')}/")
-        elif not is_tree and os.path.isfile(path):
+        elif not is_tree and stat.S_ISREG(_stat(path).st_mode):
             yield _listed(url, path)
 
 
@@ -134,21 +140,64 @@ def _globbed(pattern: str, root: Path) -> list[str]:
         return [pattern]
     segments = pattern.split("/")
     if RECURSIVE not in segments:
-        return glob.glob(pattern, root_dir=root)
+        return _matched_each(segments, root)
     place = segments.index(RECURSIVE)
     rest = list(itertools.dropwhile(RECURSIVE.__eq__, segments[place:]))
     found = dict[str, None]()
-    for base in _bases("/".join(segments[:place]), root, pattern.startswith("/")):
+    for base in _matched_each(segments[:place], root):
         for folder in _folders_below(root, base):
             found |= dict.fromkeys(_matched(root, folder, rest))
     return list(found)
 
 
-def _bases(head: str, root: Path, is_absolute: bool) -> list[str]:
-    """The folders that stand before `**`; "" is the root itself."""
-    if not head:
-        return ["/" if is_absolute else ""]
-    return glob.glob(head, root_dir=root)
+def _matched_each(segments: list[str], root: Path) -> list[str]:
+    """Names that a pattern without `**` matches; hidden ones only where it says so. Of no pattern, the root itself.
+
+    As `glob.glob` has it, which passes over folders that cannot be read.
+    """
+    found = [""]
+    for place, segment in enumerate(segments):
+        if not segment:
+            found = ["/"] if place == 0 and len(segments) > 1 else found
+        elif glob.has_magic(segment):
+            found = [os.path.join(base, name) for base in found for name in _names_matching(segment, root / base)]
+        else:
+            found = [os.path.join(base, segment) for base in found]
+    return [name for name in found if os.path.lexists(root / name)]
+
+
+def _names_matching(segment: str, folder: Path) -> Iterator[str]:
+    is_match = re.compile(fnmatch.translate(segment)).match
+    for entry in _entries(folder):
+        if is_match(entry.name) and (segment.startswith(".") or not entry.name.startswith(".")):
+            yield entry.name
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name; nothing where it is none.
+
+    Raises:
+        InputError: it cannot be read: its files must not just be missing.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        if error.errno in NO_FOLDER:
+            return []
+        raise _unreadable(str(folder), error) from None
+
+
+def _unreadable(path: str, error: OSError) -> InputError:
+    return InputError(f"cannot read {path}: {error.strerror}")
+
+
+def _stat(path: str) -> os.stat_result:
+    """Raises InputError where a name leads nowhere: a link to what is not there, or not to be read."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _matched(root: Path, folder: str, rest: list[str]) -> list[str]:
@@ -169,13 +218,19 @@ def _folders_below(root: Path, base: str) -> Iterator[str]:
             continue
         seen.add(real)
         yield folder
-        with contextlib.suppress(OSError), os.scandir(root / folder) as entries:
-            for entry in sorted(filter(_is_open_folder, entries), key=lambda entry: entry.name):
-                (links if entry.is_symlink() else folders).append(os.path.join(folder, entry.name))
+        for entry in filter(_is_open_folder, _entries(root / folder)):
+            (links if entry.is_symlink() else folders).append(os.path.join(folder, entry.name))
 
 
 def _is_open_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
+    if entry.name.startswith("."):
+        return False
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno in NO_FOLDER:
+            return False
+        raise _unreadable(entry.path, error) from None
 
 
 def _walk(folder: str, tree: str) -> Iterator[Listed]:
@@ -191,7 +246,7 @@ def _walk(folder: str, tree: str) -> Iterator[Listed]:
 
 
 def _listed(url: str, path: str, tree: str = "") -> Listed:
-    found = os.stat(path)
+    found = _stat(path)
     try:
         url.encode()
     except UnicodeEncodeError:

@@ -7,12 +7,13 @@ durations with their unit, bytes in UTF-8 or else base64, NaN and infinities by 
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from math import isfinite, isnan
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from redpajama.errors import is_of_reading
 from redpajama.raw import decompress, parquet_pages
 from redpajama.raw.io import RawFile
 from redpajama.raw.whole import Unreadable
@@ -33,15 +34,16 @@ def rows(file: RawFile, columns: Sequence[str], tally: Tally) -> Iterator[tuple[
     """
     tally.file = file.url
     before = tally.skipped_bytes
-    with file.open() as stream:
+    with file.open() as stream, file.open() as headers:  # two, for Arrow reads from threads of its own
         try:
             parquet = pq.ParquetFile(stream, buffer_size=1 << 20, page_checksum_verification=True)
             names = [name for name in columns if name in parquet.schema_arrow.names] or None
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            _raise_if_io(error)
+            if is_of_reading(error):
+                raise
             tally.skip(file.start, file.stop, _footer_problem(file), error=_first_line(error))
         else:
-            yield from _row_groups(parquet, names, file, tally)
+            yield from _row_groups(parquet, headers, names, file, tally)
     decompress.consume(file, tally)
     tally.consumed_bytes -= tally.skipped_bytes - before
 
@@ -52,7 +54,8 @@ def cuts(file: RawFile, part_bytes: int) -> list[int]:
         try:
             metadata = pq.ParquetFile(stream).metadata
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            _raise_if_io(error)
+            if is_of_reading(error):
+                raise
             return []
         groups = map(metadata.row_group, range(metadata.num_row_groups))
         starts = sorted(_byte_range(footer, file.bytes)[0] for footer in groups)
@@ -60,7 +63,7 @@ def cuts(file: RawFile, part_bytes: int) -> list[int]:
 
 
 def _row_groups(
-    parquet: pq.ParquetFile, names: list[str] | None, file: RawFile, tally: Tally
+    parquet: pq.ParquetFile, headers: BinaryIO, names: list[str] | None, file: RawFile, tally: Tally
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     first, passed = 0, file.start  # row number; end of the last skipped range
     for group in range(parquet.num_row_groups):
@@ -71,11 +74,12 @@ def _row_groups(
             continue
         read = 0
         try:
-            for batch in _batches(parquet, group, file, names):
+            for batch in _batches(parquet, group, headers, names):
                 yield from batch_rows(batch, first + read, tally)
                 read += batch.num_rows
         except (pa.ArrowException, OSError, Unreadable) as error:
-            _raise_if_io(error)
+            if is_of_reading(error):
+                raise
             reason = error.reason if isinstance(error, Unreadable) else Reason.DAMAGED
             evidence = {"row_group": group, "rows": footer.num_rows, "rows_read": read, "error": _first_line(error)}
             end = min(end, file.stop)
@@ -84,12 +88,13 @@ def _row_groups(
         first += footer.num_rows
 
 
-def _batches(parquet: pq.ParquetFile, group: int, file: RawFile, names: list[str] | None) -> Iterator[pa.RecordBatch]:
+def _batches(
+    parquet: pq.ParquetFile, group: int, headers: BinaryIO, names: list[str] | None
+) -> Iterator[pa.RecordBatch]:
     footer = parquet.metadata.row_group(group)
     if footer.total_byte_size > MAX_ROW_GROUP_BYTES:
         raise Unreadable(Reason.EXPANSION_LIMIT, f"{footer.total_byte_size:,} bytes in one row group")
-    with file.open() as stream:
-        rows = parquet_pages.batch_rows(footer, stream, names, BATCH_ROWS)
+    rows = parquet_pages.batch_rows(footer, headers, names, BATCH_ROWS)
     yield from parquet.iter_batches(batch_size=rows, row_groups=[group], columns=names, use_threads=False)
 
 
@@ -195,13 +200,6 @@ def _footer_problem(file: RawFile) -> Reason:
     if b"PAR1" not in (head, tail):
         return Reason.WRONG_FORMAT
     return Reason.DAMAGED if tail == b"PAR1" else Reason.TRUNCATED
-
-
-def _raise_if_io(error: Exception) -> None:
-    """Arrow reports damaged pages as a bare OSError; one with an errno or of a subclass is a failure to read."""
-    is_damage = isinstance(error, pa.ArrowException | ValueError) or (type(error) is OSError and error.errno is None)
-    if not is_damage:
-        raise error
 
 
 def _first_line(error: Exception) -> str:

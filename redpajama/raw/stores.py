@@ -1,7 +1,8 @@
 """Listings of object stores: S3 and Google Cloud Storage."""
 
 import glob
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from redpajama.raw.download import State, Unavailable, one_line
@@ -68,8 +69,54 @@ def _store_matches(store: Any, pattern: str, kind: str) -> dict[str, Any]:
         info = store.info(pattern)
         found = {info["name"]: info}
     except FileNotFoundError:
-        found = store.glob(pattern, detail=True) if glob.has_magic(pattern) else {}
+        found = _globbed(store, pattern.partition("://")[2]) if glob.has_magic(pattern) else {}
     return {path: info for path, info in found.items() if info["type"] == kind}
+
+
+def _globbed(store: Any, pattern: str) -> dict[str, Any]:
+    """{path: what the store says of it} of all that a pattern matches; a folder that cannot be listed raises.
+
+    fsspec's `glob` has the same order of requests, but passes over such folders.
+    """
+    segments = pattern.split("/")
+    found: dict[str, Any] = {segments[0]: {}}  # the bucket
+    for place, segment in enumerate(segments[1:], 1):
+        if segment == "**":
+            rest = "/".join(segments[place:])
+            return _matching(rest, found, lambda folder: store.find(folder, withdirs=True, detail=True).values())
+        if glob.has_magic(segment):
+            found = _matching(segment, found, lambda folder: _entries(store, folder))
+        else:
+            found = {f"{folder}/{segment}": {} for folder in found}
+    return {path: info or asked for path, info in found.items() if info or (asked := _info(store, path))}
+
+
+def _matching(pattern: str, folders: Iterable[str], listed: Callable[[str], Iterable[Any]]) -> dict[str, Any]:
+    """What matches a pattern below each of some folders."""
+    from fsspec.utils import glob_translate
+
+    is_match = re.compile(glob_translate(pattern)).match
+    below = ((f"{folder}/", info) for folder in folders for info in listed(folder))
+    return {
+        info["name"]: info
+        for start, info in below
+        if info["name"].startswith(start) and is_match(info["name"].removeprefix(start))
+    }
+
+
+def _entries(store: Any, folder: str) -> list[Any]:
+    """What is in a folder; nothing where it is none."""
+    try:
+        return store.ls(folder, detail=True)
+    except FileNotFoundError:
+        return []
+
+
+def _info(store: Any, path: str) -> Any:
+    try:
+        return store.info(path)
+    except FileNotFoundError:
+        return None
 
 
 def _stored(scheme: str, path: str, info: dict[str, Any], pays: bool, tree: str = "") -> Listed:

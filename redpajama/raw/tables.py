@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from redpajama.errors import is_of_reading
 from redpajama.raw import decompress, parquet
 from redpajama.raw.io import RawFile
 from redpajama.raw.whole import Unreadable, read_whole
@@ -92,7 +93,7 @@ def arrow_rows(file: RawFile, tally: Tally) -> Iterator[Row]:
                 yield from parquet.batch_rows(batch, number, tally)
                 number += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
+            if is_of_reading(error):
                 raise
             reason = Reason.DAMAGED if number else Reason.WRONG_FORMAT
             tally.skip(file.start, file.stop, reason, rows_read=number, error=str(error).partition("\n")[0][:200])

@@ -1,5 +1,6 @@
 """Zip archives: the files in them, one by one in memory, each below a limit; nothing is extracted."""
 
+import errno
 import lzma
 import posixpath
 import struct
@@ -10,6 +11,7 @@ from copy import copy
 from datetime import UTC, datetime
 from typing import IO
 
+from redpajama.errors import is_of_reading
 from redpajama.raw import decompress
 from redpajama.raw.io import RawFile
 from redpajama.raw.tar import Member, is_safe_path
@@ -82,8 +84,9 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, moved: int, max_by
         try:
             with archive.open(place) as opened:
                 return opened.read(max_bytes + 1)
-        except DAMAGE:  # of the archive or its codecs; one that is unknown is a RuntimeError
-            continue
+        except DAMAGE as error:  # of the archive or its codecs; one that is unknown is a RuntimeError
+            if is_of_reading(error) and getattr(error, "errno", 0) != errno.EINVAL:  # a seek to where no file reaches
+                raise
     return None
 
 

@@ -46,13 +46,6 @@ def end_of(store: Store, run: str) -> str:
     return store.read_json(key)["message"] if store.exists(key) else ""
 
 
-def failure_of(store: Store, run: str) -> str:
-    """The message of a part of it that failed, before the barrier tells it; "" of none."""
-    for key, _ in store.keys(f".tmp/{run}/failed"):
-        return store.read_json(key)["message"]
-    return ""
-
-
 def states_of(store: Store, about: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """{stage: the state after it} of the stages that are through, in order."""
     keys = {stage: state_key(about["run"], stage) for stage in about["steps"]}
