@@ -83,6 +83,12 @@ def enter(job: Job) -> None:
         Path(job.claims, f"worker-{os.getpid()}").touch()
 
 
+def _leave(run: str) -> None:
+    """Let go of a run that this process worked for itself, so that it can hold ROOT again."""
+    if lock := _entered.pop(run, None):
+        lock.close()
+
+
 def _claim_name(part: Part) -> str:
     return f"{part.stage}@{part.name}@{part.key}"
 
@@ -194,8 +200,11 @@ def hold_root(root: str, is_sole: bool = False) -> Iterator[tuple[str, str]]:
         _notes_folder(claims).mkdir(parents=True)
         with _locks_told(store.root, is_sole):
             fcntl.flock(workers, fcntl.LOCK_SH)
-        with _temporary_files_in(os.path.dirname(claims)):
-            yield run, claims
+        try:
+            with _temporary_files_in(os.path.dirname(claims)):
+                yield run, claims
+        finally:
+            _leave(run)
         store.remove(".tmp")
 
 

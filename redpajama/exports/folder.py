@@ -46,7 +46,7 @@ class Folder:
 
     def __init__(self, to: str, identity: dict[str, Any]) -> None:
         self.store, self.identity = Store(to), identity
-        found = _read_json(self.store, PLAN)
+        found = read_record(self.store, PLAN)
         if found is None:
             others = [key for key, _ in self.store.keys("") if not key.startswith(LEFT_BY_OTHERS)]
             if strangers := [key for key in others if not key.startswith(f"{OWN}/")]:
@@ -58,7 +58,7 @@ class Folder:
 
     def unit(self, number: int) -> dict[str, Any] | None:
         """The record of a unit whose files are all there."""
-        record = _read_json(self.store, self._key(number))
+        record = read_record(self.store, self._key(number))
         if record and all(self.store.size(name) == size for name, (size, _) in record["files"].items()):
             return record
         return None
@@ -88,8 +88,8 @@ class Folder:
         return f"{OWN}/unit-{number:05d}.json"
 
 
-def _read_json(store: Store, key: str) -> dict[str, Any] | None:
-    """A record of ours; None where there is none, or a broken one."""
+def read_record(store: Store, key: str) -> dict[str, Any] | None:
+    """A record of an export; None where there is none, or a broken one."""
     try:
         found = store.read_json(key)
     except (FileNotFoundError, NotADirectoryError, ValueError):
