@@ -10,6 +10,7 @@ import struct
 from itertools import pairwise
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -266,6 +267,40 @@ def test_concatenated_rows_run_over_the_bounds_of_shards(source):
     assert np.array_equal(np.concatenate([block.tokens for block in blocks]), stream(source))
     sizes = np.concatenate([np.diff(block.bounds) for block in blocks])
     assert set(sizes[:-1].tolist()) == {1000}
+
+
+# ---- cards and hints
+
+
+def of_split(source: Source, **other: object) -> Source:
+    fields = {name: getattr(source, name) for name in source.__dataclass_fields__}
+    return Source(**{**fields, **other})
+
+
+@pytest.mark.parametrize("name", ["text-jsonl", "text-parquet", "parquet"])
+def test_cards_count_what_was_written_and_name_the_split(source, tmp_path, name):
+    own = of_split(source, split="validation", shards=source.shards if name == "parquet" else ())
+    export = planned(own, name, str(tmp_path / "x"), Packing())
+    counts = run(export, workers=1).counts
+    card = (tmp_path / "x/README.md").read_text()
+    assert f"| documents | {counts['documents']:,} |\n| tokens | {source.tokens:,} |" in card
+    assert "  - split: validation\n    path: data/validation-*\n---" in card
+    assert export.opens("x") == 'datasets.load_dataset("x", split="validation")'
+    rows = datasets.load_dataset(str(tmp_path / "x"), split="validation", cache_dir=str(tmp_path / "cache"))
+    assert len(rows) == counts["documents"]
+
+
+def test_what_is_held_out_is_opened_and_named_as_such(source, tmp_path):
+    held = of_split(source, split="validation")
+    assert planned(held, "llmc", "x", Packing()).opens("x") == "./train_gpt2cu -j 'x/*_val_*.bin'"
+    assert planned(source, "nanogpt", "x", Packing()).opens("x").startswith('NanogptDataset(file_pattern="x/*_train_*')
+    export(held, "megatron", tmp_path / "x")
+    neox = json.loads((tmp_path / "x/neox.yml").read_text())
+    assert "train-data-paths" not in neox
+    assert [
+        f"{tokens} {path}" for tokens, path in zip(neox["valid-data-weights"], neox["valid-data-paths"], strict=True)
+    ] == (tmp_path / "x/megatron.txt").read_text().splitlines()
+    assert json.loads((tmp_path / "x/megatron-splits.json").read_text())["train"] == []
 
 
 # ---- the store's own format

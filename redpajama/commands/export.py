@@ -48,7 +48,7 @@ def command(
         from redpajama.exports.push import push as upload
 
         summary["pushed"] = upload(export.to, push)
-    _show(summary, export.format.opens.format(to=to, length=length), time.monotonic() - started, as_json)
+    _show(summary, export.opens(to), time.monotonic() - started, as_json)
     return 0
 
 

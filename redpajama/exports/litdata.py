@@ -43,7 +43,7 @@ def write(export: Export, unit: int, files: Files) -> Done:
     return Done(counts, entries)
 
 
-def finish(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """The index, with the fields of the library's own, but for the time of writing."""
     config = {
         "chunk_bytes": None,

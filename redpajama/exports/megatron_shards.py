@@ -14,7 +14,7 @@ from redpajama.engine.tables import ColumnWriter, read_table
 from redpajama.exports import megatron
 from redpajama.exports.blends import Prefix, blends
 from redpajama.exports.declared import Done, Export, Files, Format
-from redpajama.exports.source import BLOCK_TOKENS, Vocabulary
+from redpajama.exports.source import BLOCK_TOKENS, HELD_OUT, Vocabulary
 
 Run = tuple[int, int, int]  # a shard, its first document, the one behind the last
 
@@ -114,9 +114,10 @@ def _lineage(export: Export, run: Run, sequence: int, offset: int) -> pa.Table:
     return pa.table([renewed.get(name, rows.column(name)) for name in rows.column_names], _lineage_schema(export))
 
 
-def finish(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """The files that name them to trainers."""
-    return blends([Prefix(f"{export.to}/{name}", tokens, documents) for name, tokens, documents in entries])
+    found = [Prefix(f"{export.to}/{name}", tokens, documents) for name, tokens, documents in entries]
+    return blends([], found) if export.source.split == HELD_OUT else blends(found)
 
 
 FORMAT = Format(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from redpajama.engine.tables import read_table
-from redpajama.exports.card import DATA, card
+from redpajama.exports.card import CARD, DATA, card
 from redpajama.exports.declared import Done, Export, Files, Format
 from redpajama.exports.packing import Block, padded
 from redpajama.formats import PACKED
@@ -102,20 +102,20 @@ def _pieces(block: Block) -> pa.ListArray:
     return _lists(block.rows, np.diff(block.pieces).astype(np.int32), ROWS.field("seq_lengths"))
 
 
-def finish(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """The card."""
     columns = ["`input_ids`", "`attention_mask`: 0 where a row is filled", "`labels`: -100 there"]
     if export.method == "none":
         how = "A row is a document, its end of document included."
-        return {"README.md": card(export, [*columns, "`doc_id`", "`source`"], how)}
+        return {CARD: card(export, [*columns, "`doc_id`", "`source`"], how, counts)}
     how = f"Rows of {export.length:,} tokens ({export.method}); documents end with their end of document."
-    return {"README.md": card(export, [*columns, "`seq_lengths`: tokens of each piece of a document"], how)}
+    return {CARD: card(export, [*columns, "`seq_lengths`: tokens of each piece of a document"], how, counts)}
 
 
 FORMAT = Format(
     name="parquet",
     about="datasets, Trainer, TRL, axolotl: input_ids, attention_mask, labels",
-    opens='datasets.load_dataset("{to}", split="train")',
+    opens='datasets.load_dataset("{to}", split="{split}")',
     write=write,
     finish=finish,
     packings=PACKED["parquet"],

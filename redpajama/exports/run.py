@@ -94,11 +94,12 @@ def run(export: Export, workers: int, told: Callable[[int, int], None] = lambda 
             raise
     records = [there[number] for number in range(count)]
     files = {name: entry for record in records for name, entry in record["files"].items()}
-    for name, body in _ends(export, [entry for record in records for entry in record["entries"]]).items():
+    counts = add_counts([record["counts"] for record in records])
+    for name, body in _ends(export, [entry for record in records for entry in record["entries"]], counts).items():
         folder.store.write(name, body)
         files[name] = [len(body), sha256_of([body])]
     folder.finish(files)
-    return Result(add_counts([record["counts"] for record in records]), files, len(missing))
+    return Result(counts, files, len(missing))
 
 
 def _identity(export: Export) -> dict[str, Any]:
@@ -122,9 +123,9 @@ def _write(export: Export, folder: Folder, number: int) -> dict[str, Any]:
     return record
 
 
-def _ends(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def _ends(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """Indexes and cards, and the tokenizer beside tokens."""
-    found = export.format.finish(export, entries)
+    found = export.format.finish(export, entries, counts)
     if export.format.has_tokens:
         found[TOKENIZER] = export.source.store.read(export.source.vocabulary.file.key)
     return found
