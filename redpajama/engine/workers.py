@@ -83,12 +83,6 @@ def enter(job: Job) -> None:
         Path(job.claims, f"worker-{os.getpid()}").touch()
 
 
-def _leave(run: str) -> None:
-    """Let go of a run that this process worked for itself, so that it can hold ROOT again."""
-    if lock := _entered.pop(run, None):
-        lock.close()
-
-
 def _claim_name(part: Part) -> str:
     return f"{part.stage}@{part.name}@{part.key}"
 
@@ -206,6 +200,12 @@ def hold_root(root: str, is_sole: bool = False) -> Iterator[tuple[str, str]]:
         finally:
             _leave(run)
         store.remove(".tmp")
+
+
+def _leave(run: str) -> None:
+    """Give back the workers' lock of a run in which this process worked itself: its next run waits for all of them."""
+    if lock := _entered.pop(run, None):
+        lock.close()
 
 
 _leases: dict[str, Lease] = {}  # run -> what this process holds for it

@@ -1,7 +1,7 @@
 """The exports that a manifest asks for: `ROOT/exports/<build>/<format>`, made anew where the corpus is another."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from redpajama.corpus.stages import TOKENS
@@ -40,6 +40,15 @@ def export_all(store: Store, record: dict[str, Any]) -> None:
         except UserError:  # of the corpus before this one: nobody else writes there
             store.remove(key)
             run(export, os.cpu_count() or 1)
+
+
+def finished(store: Store, record: dict[str, Any]) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """(folder, {file: [bytes, SHA-256]}) of the exports of a build's corpus that are whole."""
+    for name in record["manifest"]["shards"]["formats"]:
+        folder = folder_of(record["manifest"]["name"], name)
+        found = read_record(store, f"{folder}/{PLAN}") or {}
+        if "files" in found and found["export"].get("corpus") == record["corpus"]:
+            yield folder, found["files"]
 
 
 def stale(store: Store, records: Iterable[dict[str, Any]]) -> list[str]:
