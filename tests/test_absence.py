@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
@@ -11,7 +12,8 @@ from corpora import build, cli, write_corpus, write_rows
 
 from redpajama.engine.store import Store
 from redpajama.engine.workers import RootBusy, hold_root
-from redpajama.report import absence
+from redpajama.errors import UserError
+from redpajama.report import absence, resolving
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +101,24 @@ def test_a_document_goes_from_every_build_of_a_root(built, root, tmp_path):
     assert result.returncode == 0, result.stderr
     for folder in (root / "current/small", root / "current/other"):
         assert all(gone not in pq.read_table(path)["doc_id"].to_pylist() for path in folder.glob("*_lineage.parquet"))
+
+
+@pytest.mark.parametrize("domain", ["пример.рф", "xn--e1afmkfd.xn--p1ai", "ПРИМЕР.рф", "http://пример.рф/"])
+def test_a_domain_is_found_however_it_and_its_pages_are_written(domain):
+    urls = [
+        "https://xn--e1afmkfd.xn--p1ai/a",
+        "https://пример.рф:8080/b",
+        "https://www.пример.рф/",
+        "http://%D0%BF%D1%80%D0%B8%D0%BC%D0%B5%D1%80.xn--p1ai/",
+        "https://example.org/пример.рф",
+        "https://пример.org/",
+    ]
+    table = pa.table({"meta": [json.dumps({"url": url}) for url in urls]})
+    assert list(resolving._in_domain(table, domain)) == [0, 1, 2, 3]
+
+
+def test_a_domain_with_a_port_is_refused_and_a_slash_at_its_end_is_not():
+    table = pa.table({"meta": ['{"url":"https://example.org/a"}']})
+    assert list(resolving._in_domain(table, "example.org/")) == [0]
+    with pytest.raises(UserError, match=r"'example.org:8080' has a port: name the domain alone"):
+        list(resolving._in_domain(table, "example.org:8080"))
