@@ -157,8 +157,20 @@ def test_ranges_that_count_what_is_held_out_make_shards_of_that_split(tmp_path, 
 
 
 def test_more_prefixes_than_gpt_neox_takes_are_told():
-    assert blends.warning(254) == ""
-    assert "at most 254 prefixes, and there are 255: `redpajama export ROOT --format megatron" in blends.warning(255)
+    assert list(blends.warnings(254, "/a")) == []
+    [said] = blends.warnings(255, "/a")
+    assert "at most 254 prefixes, and there are 255: `redpajama export ROOT --format megatron" in said
+
+
+def test_a_folder_that_was_moved_from_a_name_with_other_letters_is_as_it_should_be_and_white_space_is_told(tmp_path):
+    manifest, root = write_corpus(tmp_path / "in"), tmp_path / "daten für später"
+    result = cli("build", manifest, "--out", root, "--workers", 1)
+    assert f"shards   Megatron takes paths apart at white space, and '{root}' has some" in " ".join(
+        result.stdout.split()
+    )
+    assert str(root) in (root / "current/small/neox.yml").read_text()
+    told = cli("verify", root.rename(tmp_path / "root"))
+    assert told.returncode == 0, told.stdout
 
 
 def test_a_prefix_a_slice_holds_the_same_documents_in_the_same_order(tmp_path):

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import struct
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from redpajama.exports.datatrove import metric
 from redpajama.exports.run import format_named, planned, run
 from redpajama.exports.source import NOTHING, Source
 from redpajama.formats import FORMATS, PACKED
+from redpajama.report import exporting
 from redpajama.report.builds import read_build
 from redpajama.report.shards import open_source
 from redpajama.tables import Packing, Shards
@@ -272,14 +274,9 @@ def test_concatenated_rows_run_over_the_bounds_of_shards(source):
 # ---- cards and hints
 
 
-def of_split(source: Source, **other: object) -> Source:
-    fields = {name: getattr(source, name) for name in source.__dataclass_fields__}
-    return Source(**{**fields, **other})
-
-
 @pytest.mark.parametrize("name", ["text-jsonl", "text-parquet", "parquet"])
 def test_cards_count_what_was_written_and_name_the_split(source, tmp_path, name):
-    own = of_split(source, split="validation", shards=source.shards if name == "parquet" else ())
+    own = replace(source, split="validation", shards=source.shards if name == "parquet" else ())
     export = planned(own, name, str(tmp_path / "x"), Packing())
     counts = run(export, workers=1).counts
     card = (tmp_path / "x/README.md").read_text()
@@ -291,7 +288,7 @@ def test_cards_count_what_was_written_and_name_the_split(source, tmp_path, name)
 
 
 def test_what_is_held_out_is_opened_and_named_as_such(source, tmp_path):
-    held = of_split(source, split="validation")
+    held = replace(source, split="validation")
     assert planned(held, "llmc", "x", Packing()).opens("x") == "./train_gpt2cu -j 'x/*_val_*.bin'"
     assert planned(source, "nanogpt", "x", Packing()).opens("x").startswith('NanogptDataset(file_pattern="x/*_train_*')
     export(held, "megatron", tmp_path / "x")
@@ -388,6 +385,36 @@ def test_a_folder_that_holds_something_else_is_refused(source, tmp_path):
     export(source, "olmo", tmp_path / "y")
     with pytest.raises(UserError, match=r"y: it holds another export \(olmo small none 0\)"):
         export(source, "mds", tmp_path / "y")
+
+
+def test_a_second_export_into_a_folder_is_refused_while_the_first_goes_on(source, tmp_path):
+    write = format_named("olmo").write
+    asked = planned(source, "olmo", str(tmp_path / "x"), Packing())
+
+    def meanwhile(*given):
+        with pytest.raises(UserError, match="x: another export writes there"):
+            run(asked, workers=1)
+        return write(*given)
+
+    first = planned(source, "olmo", str(tmp_path / "x"), Packing())
+    first = replace(first, format=replace(first.format, write=meanwhile))
+    assert run(first, workers=1).redone == len(source.shards)
+
+
+def test_an_export_below_root_goes_only_where_it_is_another(root, source, monkeypatch):
+    record = read_build(source.store)
+    record["manifest"]["shards"]["formats"] = ["olmo"]
+    exporting.export_all(source.store, record)
+    before = files_in(root / "exports")
+
+    def refuse(*_):
+        raise UserError("another export writes there")
+
+    monkeypatch.setattr(exporting, "run", refuse)
+    with pytest.raises(UserError, match="another export writes there"):
+        exporting.export_all(source.store, record)
+    assert files_in(root / "exports") == before
+    shutil.rmtree(root / "exports")
 
 
 def test_exports_go_to_object_stores(source, bucket, tmp_path):

@@ -1,7 +1,7 @@
 """Files that name shards to trainers, with their tokens as weights: once through is one pass over the mixture."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 NEOX_PREFIXES = 254  # GPT-NeoX asserts fewer than 255
@@ -34,10 +34,10 @@ def blends(prefixes: list[Prefix], held_out: Sequence[Prefix] = ()) -> dict[str,
         "test": [],
     }
     return {
-        **({"megatron-splits.json": (json.dumps(words, indent=2) + "\n").encode()} if held_out else {}),
-        "neox.yml": (json.dumps(neox, indent=2) + "\n").encode(),
+        **({"megatron-splits.json": _json(words)} if held_out else {}),
+        "neox.yml": _json(neox),
         "megatron.txt": "".join(f"{each.tokens} {each.path}\n" for each in prefixes or held_out).encode(),
-        "megatron-sequences.json": (json.dumps(sequences, indent=2) + "\n").encode(),
+        "megatron-sequences.json": _json(sequences),
     }
 
 
@@ -46,9 +46,15 @@ def _paths(split: str, prefixes: Sequence[Prefix]) -> dict[str, list[Any]]:
     return {f"{split}-data-paths": [each.path for each in prefixes], f"{split}-data-weights": tokens}
 
 
-def warning(count: int) -> str:
-    """What is to be said where GPT-NeoX would refuse so many."""
-    if count <= NEOX_PREFIXES:
-        return ""
-    said = f"GPT-NeoX takes at most {NEOX_PREFIXES} prefixes, and there are {count:,}"
-    return f"{said}: `redpajama export ROOT --format megatron --shard-tokens N --to DIR` joins them"
+def _json(value: Any) -> bytes:
+    """Paths stand as they are, so that those of a folder that was moved are told apart from changed ones."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def warnings(count: int, place: str) -> Iterator[str]:
+    """What is to be said where trainers would refuse so many prefixes, or their place."""
+    if count > NEOX_PREFIXES:
+        said = f"GPT-NeoX takes at most {NEOX_PREFIXES} prefixes, and there are {count:,}"
+        yield f"{said}: `redpajama export ROOT --format megatron --shard-tokens N --to DIR` joins them"
+    if len(place.split()) > 1:
+        yield f"Megatron takes paths apart at white space, and '{place}' has some: give it a link without"

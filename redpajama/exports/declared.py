@@ -12,6 +12,7 @@ from redpajama.exports.packing import Block, rows_of
 from redpajama.exports.source import HELD_OUT, Source, Vocabulary
 
 UINT16_IDS = 1 << 16
+TOKENIZER = "tokenizer.json"  # the file beside tokens
 
 
 class Files(Protocol):

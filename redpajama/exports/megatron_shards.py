@@ -14,6 +14,7 @@ from redpajama.engine.tables import ColumnWriter, read_table
 from redpajama.exports import megatron
 from redpajama.exports.blends import Prefix, blends
 from redpajama.exports.declared import Done, Export, Files, Format
+from redpajama.exports.megatron import SUFFIX
 from redpajama.exports.source import BLOCK_TOKENS, HELD_OUT, Vocabulary
 
 Run = tuple[int, int, int]  # a shard, its first document, the one behind the last
@@ -74,13 +75,13 @@ def _tokens(export: Export, run: Run) -> int:
 def write(export: Export, unit: int, files: Files) -> Done:
     """One new shard."""
     label, runs = plan(export)[unit]
-    pair = files.file(f"{label}_text_document.bin"), files.file(f"{label}_text_document.idx")
+    pair = files.file(f"{label}{SUFFIX}.bin"), files.file(f"{label}{SUFFIX}.idx")
     rows, tokens = ColumnWriter(files.file(f"{label}_lineage.parquet"), _lineage_schema(export)), 0
     with megatron.MegatronWriter(*pair, export.dtype) as writer, rows as lineage:
         for run in runs:
             lineage.add(_lineage(export, run, lineage.rows, tokens))
             tokens += _copy(export, run, writer)
-    entry = [f"{label}_text_document", tokens, writer.documents]
+    entry = [f"{label}{SUFFIX}", tokens, writer.documents]
     return Done({"documents": writer.documents, "tokens": tokens}, [entry])
 
 

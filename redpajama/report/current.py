@@ -20,6 +20,7 @@ from redpajama.engine.stages import Build
 from redpajama.engine.store import Store
 from redpajama.engine.tables import read_batches
 from redpajama.exports.blends import Prefix, blends
+from redpajama.exports.megatron import SUFFIX
 from redpajama.exports.source import HELD_OUT, TRAIN, Source
 from redpajama.hashing import canonical_json, sha256_of, short_id
 from redpajama.report.builds import open_build
@@ -27,7 +28,6 @@ from redpajama.report.shards import LINEAGE, open_source, shard_of, split_of, to
 from redpajama.tokenize.tokens import sums_of
 
 FOLDER = "current"
-SUFFIX = "_text_document"
 
 
 class Wanted(NamedTuple):

@@ -6,8 +6,7 @@ from typing import Any
 
 from redpajama.corpus.stages import TOKENS
 from redpajama.engine.store import Store
-from redpajama.errors import UserError
-from redpajama.exports.folder import PLAN, read_record
+from redpajama.exports.folder import PLAN, OtherExport, read_record
 from redpajama.exports.run import planned, run
 from redpajama.formats import STORE
 from redpajama.manifest import Manifest
@@ -37,7 +36,7 @@ def export_all(store: Store, record: dict[str, Any]) -> None:
         export = planned(source, name, store.locate(key), manifest.shards.packing_of(name))
         try:
             run(export, os.cpu_count() or 1)
-        except UserError:  # of the corpus before this one: nobody else writes there
+        except OtherExport:  # of the corpus before this one: nobody else writes there
             store.remove(key)
             run(export, os.cpu_count() or 1)
 
