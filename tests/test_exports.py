@@ -316,6 +316,14 @@ def test_shards_joined_and_cut_are_those_that_a_build_with_that_size_makes(sourc
     assert ours.name == "small-00000-of-00001_lineage.parquet"
 
 
+def test_shards_are_dealt_out_by_each_index_once(source, tmp_path, monkeypatch):
+    """The sum of what lies in a new shard would read those of all shards before, for each one more."""
+    asked, bounds = [], Source.bounds
+    monkeypatch.setattr(Source, "bounds", lambda self, shard: asked.append(shard) or bounds(self, shard))
+    export = planned(source, "megatron", str(tmp_path / "x"), Packing(), 100_000)
+    assert len(export.format.units(export) and asked) == len(source.shards) > 2
+
+
 def test_no_document_is_cut_where_shards_are(source, tmp_path):
     export(source, "megatron", tmp_path / "x", shard_tokens=700)
     prefixes = [line.split() for line in (tmp_path / "x/megatron.txt").read_text().splitlines()]
