@@ -20,7 +20,7 @@ def main(folder: Path) -> None:
     cards = [json.loads(path.read_text()) for path in sorted(folder.glob("*-of-*.json"))]
     cards = [card for card in cards if card["split"] == "train"]
     shards = [np.memmap(folder / f"{card['prefix']}.bin", card["dtype"], "r") for card in cards]
-    tokens = torch.from_numpy(np.concatenate(shards).astype(np.int64))
+    places = torch.tensor([float(max(0, len(shard) - LENGTH)) for shard in shards])
     words = cards[0]["tokenizer"]
     size = 128 * -(-words["vocab_size"] // 128)  # as GPT-NeoX pads it
     config = GPTNeoXConfig(
@@ -36,14 +36,20 @@ def main(folder: Path) -> None:
     model = GPTNeoXForCausalLM(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.1)
     for step in range(STEPS):
-        starts = torch.randint(len(tokens) - LENGTH, (BATCH,))
-        batch = torch.stack([tokens[start : start + LENGTH] for start in starts])
+        drawn = torch.multinomial(places, BATCH, replacement=True).tolist()
+        batch = torch.stack([_row(shards[number]) for number in drawn])
         loss = model(input_ids=batch, labels=batch).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         print(f"step {step + 1}: loss {loss.item():.4f}", flush=True)
+
+
+def _row(shard: np.memmap) -> torch.Tensor:
+    """LENGTH tokens from anywhere in a shard: only these are read."""
+    start = int(torch.randint(len(shard) - LENGTH, (1,)))
+    return torch.from_numpy(shard[start : start + LENGTH].astype(np.int64))
 
 
 if __name__ == "__main__":

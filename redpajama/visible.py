@@ -17,4 +17,4 @@ def visible(text: str) -> str:
 
 def visible_json(text: str) -> str:
     r"""The same JSON, in which such characters stand as `\u001b`: they can be in strings alone."""
-    return re.sub(r"(?!\n)" + UNSAFE.pattern, lambda found: f"\\u{ord(found[0]):04x}", text)
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -128,12 +128,17 @@ class Uploads(Web):
     objects: dict[str, bytes] = field(default_factory=dict)
     commits: list[list[str]] = field(default_factory=list)
     fails: int = 0
+    token: str = ""  # the only one that is known; "": any
 
     def answer(self, handler: "Handler", path: str) -> None:
         sent = handler.body()
         if handler.command == "PUT":
             self.objects[posixpath.basename(path)] = sent
             return handler.finish_with(200)
+        if self.token and handler.headers.get("Authorization") != f"Bearer {self.token}":
+            return handler.finish_with(401)
+        if match := re.fullmatch(r"datasets/user/corpus/resolve/main/(.+)", path):
+            return handler.send_file(self.files[match[1]], {"X-Repo-Commit": "0" * 40})
         if path == "api/repos/create":
             return handler.send_json({"url": f"{self.url}/datasets/user/corpus", "id": "user/corpus"})
         if path.endswith("/tree/main"):
@@ -165,6 +170,8 @@ class Uploads(Web):
                 self.files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 self.files[value["path"]] = self.objects[value["oid"]]
+            elif line["key"] == "deletedFile":
+                del self.files[value["path"]]
         self.commits.append([line["value"]["path"] for line in lines if "path" in line["value"]])
         done = {
             "commitUrl": f"{self.url}/datasets/user/corpus/commit/{'0' * 40}",

@@ -70,11 +70,10 @@ def test_a_build_that_ends_before_the_shards_has_none(tmp_path):
     assert list((root / "current").iterdir()) == []
 
 
-def test_verify_finds_a_link_that_leads_elsewhere_and_a_changed_card(tmp_path):
-    root = tmp_path / "root"
-    build(write_corpus(tmp_path / "in"), root, "--workers", 1)
+def test_verify_finds_a_link_that_leads_elsewhere_and_a_changed_card_and_a_build_makes_them_anew(tmp_path):
+    manifest, root = write_corpus(tmp_path / "in"), tmp_path / "root"
+    build(manifest, root, "--workers", 1)
     first, second = sorted((root / "current/small").glob("*.bin"))[:2]
-    target = second.readlink()
     second.unlink()
     second.symlink_to(first.readlink())
     (root / "current/small/megatron.txt").write_text("1 elsewhere\n")
@@ -82,8 +81,10 @@ def test_verify_finds_a_link_that_leads_elsewhere_and_a_changed_card(tmp_path):
     assert told.returncode == 1
     assert f"current/small/{second.name}: not as the build has it; `redpajama build` makes it anew" in told.stdout
     assert "current/small/megatron.txt: not as the build has it" in told.stdout
-    second.unlink()
-    second.symlink_to(target)
+    assert cli("gc", root, "--yes").returncode == 0  # nothing hangs on that folder
+    build(manifest, root, "--workers", 1)
+    told = cli("verify", root)
+    assert told.returncode == 0, told.stdout
 
 
 def test_cards_say_what_a_shard_holds(tmp_path):
@@ -156,8 +157,18 @@ def test_ranges_that_count_what_is_held_out_make_shards_of_that_split(tmp_path, 
 
 
 def test_more_prefixes_than_gpt_neox_takes_are_told():
-    assert blends.warning(254) == ""
-    assert "at most 254 prefixes, and there are 255: `redpajama export ROOT --format megatron" in blends.warning(255)
+    assert list(blends.warnings(254, "/a")) == []
+    [said] = blends.warnings(255, "/a")
+    assert "at most 254 prefixes, and there are 255: `redpajama export ROOT --format megatron" in said
+
+
+def test_a_folder_that_was_moved_from_a_name_with_other_letters_is_as_it_should_be_and_white_space_is_told(tmp_path):
+    manifest, root = write_corpus(tmp_path / "in"), tmp_path / "daten für später"
+    result = cli("build", manifest, "--out", root, "--workers", 1)
+    assert f"shards   Megatron takes paths apart at white space, and '{root}' has some" in result.stdout
+    assert str(root) in (root / "current/small/neox.yml").read_text()
+    told = cli("verify", root.rename(tmp_path / "root"))
+    assert told.returncode == 0, told.stdout
 
 
 def test_a_prefix_a_slice_holds_the_same_documents_in_the_same_order(tmp_path):
@@ -234,6 +245,16 @@ def test_a_manifest_asks_for_formats(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in root.glob("exports/small/*/*.ds")}
     assert cli("build", manifest, "--out", root, "--workers", 1).returncode == 0
     assert before == {path: path.stat().st_mtime_ns for path in root.glob("exports/small/*/*.ds")}
+    whole = (root / "exports/small/datatrove/00000_00000_shuffled.ds").read_bytes()
+    (root / "exports/small/datatrove/00000_00000_shuffled.ds").write_bytes(whole[:-1] + b"x")
+    (root / "exports/small/mds/index.json").unlink()
+    told = cli("verify", root)
+    assert told.returncode == 1
+    assert "exports/small/datatrove/00000_00000_shuffled.ds: its SHA-256 is" in told.stdout
+    assert "exports/small/mds/index.json: missing; remove it, and `redpajama build` makes it anew" in told.stdout
+    (root / "exports/small/datatrove/00000_00000_shuffled.ds").unlink()
+    assert cli("build", manifest, "--out", root, "--workers", 1).returncode == 0
+    assert cli("verify", root).returncode == 0
     change(manifest, ("budget_tokens = 6000", "budget_tokens = 4000"))
     assert cli("build", manifest, "--out", root, "--workers", 1).returncode == 0
     tokens = sum(path.stat().st_size // 2 for path in root.glob("exports/small/*/*.ds"))

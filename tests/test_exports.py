@@ -7,9 +7,11 @@ import os
 import re
 import shutil
 import struct
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +27,7 @@ from redpajama.exports.datatrove import metric
 from redpajama.exports.run import format_named, planned, run
 from redpajama.exports.source import NOTHING, Source
 from redpajama.formats import FORMATS, PACKED
+from redpajama.report import exporting
 from redpajama.report.builds import read_build
 from redpajama.report.shards import open_source
 from redpajama.tables import Packing, Shards
@@ -268,6 +271,35 @@ def test_concatenated_rows_run_over_the_bounds_of_shards(source):
     assert set(sizes[:-1].tolist()) == {1000}
 
 
+# ---- cards and hints
+
+
+@pytest.mark.parametrize("name", ["text-jsonl", "text-parquet", "parquet"])
+def test_cards_count_what_was_written_and_name_the_split(source, tmp_path, name):
+    own = replace(source, split="validation", shards=source.shards if name == "parquet" else ())
+    export = planned(own, name, str(tmp_path / "x"), Packing())
+    counts = run(export, workers=1).counts
+    card = (tmp_path / "x/README.md").read_text()
+    assert f"| documents | {counts['documents']:,} |\n| tokens | {source.tokens:,} |" in card
+    assert "  - split: validation\n    path: data/validation-*\n---" in card
+    assert export.opens("x") == 'datasets.load_dataset("x", split="validation")'
+    rows = datasets.load_dataset(str(tmp_path / "x"), split="validation", cache_dir=str(tmp_path / "cache"))
+    assert len(rows) == counts["documents"]
+
+
+def test_what_is_held_out_is_opened_and_named_as_such(source, tmp_path):
+    held = replace(source, split="validation")
+    assert planned(held, "llmc", "x", Packing()).opens("x") == "./train_gpt2cu -j 'x/*_val_*.bin'"
+    assert planned(source, "nanogpt", "x", Packing()).opens("x").startswith('NanogptDataset(file_pattern="x/*_train_*')
+    export(held, "megatron", tmp_path / "x")
+    neox = json.loads((tmp_path / "x/neox.yml").read_text())
+    assert "train-data-paths" not in neox
+    assert [
+        f"{tokens} {path}" for tokens, path in zip(neox["valid-data-weights"], neox["valid-data-paths"], strict=True)
+    ] == (tmp_path / "x/megatron.txt").read_text().splitlines()
+    assert json.loads((tmp_path / "x/megatron-splits.json").read_text())["train"] == []
+
+
 # ---- the store's own format
 
 
@@ -282,6 +314,14 @@ def test_shards_joined_and_cut_are_those_that_a_build_with_that_size_makes(sourc
         (theirs,) = whole.glob(f"tokens/*/*{ending}")
         assert ours.read_bytes() == theirs.read_bytes()
     assert ours.name == "small-00000-of-00001_lineage.parquet"
+
+
+def test_shards_are_dealt_out_by_each_index_once(source, tmp_path, monkeypatch):
+    """The sum of what lies in a new shard would read those of all shards before, for each one more."""
+    asked, bounds = [], Source.bounds
+    monkeypatch.setattr(Source, "bounds", lambda self, shard: asked.append(shard) or bounds(self, shard))
+    export = planned(source, "megatron", str(tmp_path / "x"), Packing(), 100_000)
+    assert len(export.format.units(export) and asked) == len(source.shards) > 2
 
 
 def test_no_document_is_cut_where_shards_are(source, tmp_path):
@@ -353,6 +393,36 @@ def test_a_folder_that_holds_something_else_is_refused(source, tmp_path):
     export(source, "olmo", tmp_path / "y")
     with pytest.raises(UserError, match=r"y: it holds another export \(olmo small none 0\)"):
         export(source, "mds", tmp_path / "y")
+
+
+def test_a_second_export_into_a_folder_is_refused_while_the_first_goes_on(source, tmp_path):
+    write = format_named("olmo").write
+    asked = planned(source, "olmo", str(tmp_path / "x"), Packing())
+
+    def meanwhile(*given):
+        with pytest.raises(UserError, match="x: another export writes there"):
+            run(asked, workers=1)
+        return write(*given)
+
+    first = planned(source, "olmo", str(tmp_path / "x"), Packing())
+    first = replace(first, format=replace(first.format, write=meanwhile))
+    assert run(first, workers=1).redone == len(source.shards)
+
+
+def test_an_export_below_root_goes_only_where_it_is_another(root, source, monkeypatch):
+    record = read_build(source.store)
+    record["manifest"]["shards"]["formats"] = ["olmo"]
+    exporting.export_all(source.store, record)
+    before = files_in(root / "exports")
+
+    def refuse(*_):
+        raise UserError("another export writes there")
+
+    monkeypatch.setattr(exporting, "run", refuse)
+    with pytest.raises(UserError, match="another export writes there"):
+        exporting.export_all(source.store, record)
+    assert files_in(root / "exports") == before
+    shutil.rmtree(root / "exports")
 
 
 def test_exports_go_to_object_stores(source, bucket, tmp_path):

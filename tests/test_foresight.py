@@ -8,7 +8,10 @@ from corpora import build, cli, write_corpus
 from test_demo import MANIFESTS
 from test_samples import PACKED, SAMPLES, SHARED
 
+from redpajama.engine.store import Store
 from redpajama.report import costs
+from redpajama.report.builds import read_build
+from redpajama.report.outcome import outcome
 
 AGREE = 0.25  # of documents, tokens and bytes on disk
 
@@ -74,6 +77,34 @@ def test_the_figures_of_a_build_are_made_once_and_again_for_another_manifest(tmp
     build(path, tmp_path / "r", "--workers", 1)
     assert file.stat().st_mtime_ns > first
     assert cli("verify", tmp_path / "r").returncode == 0
+
+
+def test_a_vocabulary_of_more_ids_and_a_miniature_count_as_the_build_writes_them(tmp_path):
+    path = write_corpus(tmp_path)
+
+    def tokens_of(*pair: str) -> int:
+        path.write_text(text.replace(*pair))
+        reckoned = json.loads(cli("plan", path, "--out", tmp_path / "r", "--json").stdout)["reckoned"]
+        return reckoned["stages"]["tokens"]["bytes"]
+
+    text = path.read_text().replace("budget_tokens = 6000", "budget_tokens = 6000\nallow_shortfall = true")
+    own = tokens_of("vocab_size = 400", "vocab_size = 65499")
+    assert tokens_of("vocab_size = 400", "vocab_size = 65500") == own + 2 * 6000
+    assert tokens_of("budget_tokens = 6000", 'budget_tokens = 6000\nscale = "1/4"') < own / 2
+
+
+def test_figures_of_a_build_are_its_own_where_root_has_others(tmp_path):
+    path = write_corpus(tmp_path / "in")
+    build(path, tmp_path / "r", "--workers", 1)
+    before = dict(planned(tmp_path / "r"))
+    path.write_text(path.read_text().replace('name = "small"', 'name = "other"', 1).replace("seed = 11", "seed = 12"))
+    build(path, tmp_path / "r", "--workers", 1)
+    store = Store(str(tmp_path / "r"))
+    found = outcome(store, read_build(store, "small"))
+    notes = [json.loads(path.read_bytes()) for path in (tmp_path / "r/timing").rglob("*.json")]
+    assert found["documents"] == before["documents"][1]
+    assert found["core_seconds"] < sum(note.get("cpu_seconds", 0) for note in notes) - 0.01
+    assert found["disk_bytes"] < sum(size for key, size in store.keys("") if not key.startswith("timing/")) - 10_000
 
 
 def totals(**more: float) -> costs.Totals:

@@ -200,7 +200,7 @@ def _overshoot(store: "Store", record: dict[str, Any]) -> list[str]:
 def _shards(store: "Store", record: dict[str, Any]) -> Iterator[str]:
     """How many tokens there are, and where; nothing where the build ended before them."""
     from redpajama.engine.gathered import read_stage
-    from redpajama.exports.blends import warning
+    from redpajama.exports.blends import warnings
     from redpajama.formats import STORE
     from redpajama.report.current import folder_of
     from redpajama.report.exporting import folder_of as export_folder
@@ -216,5 +216,5 @@ def _shards(store: "Store", record: dict[str, Any]) -> Iterator[str]:
         for name in record["manifest"]["shards"]["formats"]:
             if name != STORE:
                 yield f"{name:8} {store.path(export_folder(record['manifest']['name'], name))}/"
-        if said := warning(stage.parts):
+        for said in warnings(stage.parts, store.root):
             yield f"shards   {said}"

@@ -8,6 +8,7 @@ import typer
 
 from redpajama.commands import screen
 from redpajama.commands.arguments import BuildOption, JsonOption, RootArgument, open_root
+from redpajama.commands.terminal import say
 from redpajama.errors import UserError
 
 
@@ -29,7 +30,9 @@ def command(
     as_json: JsonOption = False,
 ) -> int:
     """Write a build's tokens or texts in another format, without encoding again; the same command goes on."""
+    from redpajama.exports import blends
     from redpajama.exports.run import planned, run
+    from redpajama.formats import STORE
     from redpajama.report.builds import read_build
     from redpajama.report.shards import open_source
     from redpajama.tables import Packing
@@ -48,7 +51,11 @@ def command(
         from redpajama.exports.push import push as upload
 
         summary["pushed"] = upload(export.to, push)
-    _show(summary, export.format.opens.format(to=to, length=length), time.monotonic() - started, as_json)
+    if format == STORE:
+        prefixes = sum(name.endswith(".idx") for name in result.files)
+        for said in blends.warnings(prefixes, export.to):
+            say(said)
+    _show(summary, export.opens(to), time.monotonic() - started, as_json)
     return 0
 
 

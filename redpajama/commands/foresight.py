@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ def _totals(
             for key in ("documents", "text_bytes", "tokens", "core_seconds")
         },
     )
-    budget = mixture.budget_tokens if mixture else 0
+    budget = round(mixture.budget_tokens * Fraction(mixture.scale or 1)) if mixture else 0
     stored = sum(row["text_bytes"] * _stored_share(tried[name]) for name, row in reading.items())
     return Totals(
         sources=len(manifest.source),
@@ -134,13 +135,31 @@ def _parts(source: Any, listed: list[dict[str, Any]]) -> int:
 
 
 def _of_tokenizer(manifest: "Manifest", listed: list[dict[str, Any]]) -> dict[str, int]:
+    from redpajama.exports.megatron import dtype_for
     from redpajama.tokenize.tokenizer import INPUT
 
     wish = manifest.tokenizer
     if wish and wish.train:
         size = ENTRY_BYTES * wish.train.vocab_size
-        return {"tokenizer_bytes": size, "token_bytes": 2 if wish.train.vocab_size <= 1 << 16 else 4}
-    return {"tokenizer_bytes": sum(entry["bytes"] for entry in listed if entry["source"] == INPUT)}
+        return {"tokenizer_bytes": size, "token_bytes": dtype_for(wish.train.vocab_size).itemsize}
+    size = sum(entry["bytes"] for entry in listed if entry["source"] == INPUT)
+    path = _given(listed)
+    return {"tokenizer_bytes": size, **({"token_bytes": dtype_for(_ids(path)).itemsize} if path else {})}
+
+
+def _given(listed: list[dict[str, Any]]) -> str:
+    """The path of the tokenizer that the manifest names; "" where it is not on this machine."""
+    from redpajama.tokenize.tokenizer import INPUT
+
+    paths = [entry["path"] for entry in listed if entry["source"] == INPUT]
+    return paths[0] if paths and os.path.isfile(paths[0]) else ""
+
+
+def _ids(path: str) -> int:
+    """How many ids a tokenizer's file has room for."""
+    import tokenizers
+
+    return max(tokenizers.Tokenizer.from_file(path).get_vocab().values(), default=0) + 1
 
 
 def _stored_share(trials: "Sequence[Trial]") -> float:
@@ -169,12 +188,10 @@ def _bytes_a_token(
 def _tokenizer(manifest: "Manifest", listed: list[dict[str, Any]], texts: Mapping[str, list[str]], folder: str) -> str:
     """The path of a tokenizer; "" where none is here, or the texts are too few to train one."""
     from redpajama.tokenize import encode
-    from redpajama.tokenize.tokenizer import INPUT
 
     wish = manifest.tokenizer
     if wish and wish.path:
-        paths = [entry["path"] for entry in listed if entry["source"] == INPUT]
-        return paths[0] if paths and os.path.isfile(paths[0]) else ""
+        return _given(listed)
     every = [text for own in texts.values() for text in own]
     if not wish or not wish.train or sum(map(len, every)) < OWN_BYTES * wish.train.vocab_size / 2:
         return ""

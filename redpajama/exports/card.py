@@ -5,24 +5,30 @@ from typing import Any
 
 from redpajama.exports.declared import Export
 
+CARD = "README.md"
 DATA = "data"  # the folder of the files
 
 
-def card(export: Export, features: list[str], how: str) -> bytes:
+def data_files(split: str) -> str:
+    """The pattern of the files that `load_dataset` reads for a split."""
+    return f"{DATA}/{split}-*"
+
+
+def card(export: Export, features: list[str], how: str, counts: dict[str, int]) -> bytes:
     """README.md with the front matter that the hub and `datasets` read."""
-    return "\n".join([*_front(export), *_body(export, features, how)]).encode()
+    return "\n".join([*_front(export), *_body(export, features, how, counts)]).encode()
 
 
 def _front(export: Export) -> Iterator[str]:
     yield from ("---", "task_categories:", "- text-generation", "configs:", "- config_name: default")
-    ending = "jsonl.zst" if export.format.name == "text-jsonl" else "parquet"
-    yield from ("  data_files:", f"  - split: {export.source.split}", f"    path: {DATA}/*.{ending}", "---", "")
+    yield from ("  data_files:", f"  - split: {export.source.split}", f"    path: {data_files(export.source.split)}")
+    yield from ("---", "")
 
 
-def _body(export: Export, features: list[str], how: str) -> Iterator[str]:
+def _body(export: Export, features: list[str], how: str, counts: dict[str, int]) -> Iterator[str]:
     source = export.source
     yield from (f"# {source.build}", "", f"{how} Corpus `{source.corpus}`.", "")
-    facts: dict[str, Any] = {"documents": sum(shard.documents for shard in source.shards), "tokens": source.tokens}
+    facts: dict[str, Any] = {"documents": counts["documents"], "tokens": counts["tokens"]}
     facts |= {"seed": source.seed, "vocabulary": source.vocabulary.size, "end of document": source.vocabulary.end_id}
     facts |= {"padding": source.vocabulary.pad_id, "SHA-256 of tokenizer.json": source.vocabulary.sha256}
     yield from ("| | |", "|---|---|")

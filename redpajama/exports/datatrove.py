@@ -6,9 +6,7 @@ file, which stands beside: nanotron hands that name to `AutoTokenizer`.
 
 import math
 
-from redpajama.exports.declared import Done, Export, Files, Format
-
-TOKENIZER = "tokenizer.json"
+from redpajama.exports.declared import TOKENIZER, Done, Export, Files, Format
 
 
 def write(export: Export, unit: int, files: Files) -> Done:

@@ -9,9 +9,10 @@ import numpy as np
 
 from redpajama.errors import UserError
 from redpajama.exports.packing import Block, rows_of
-from redpajama.exports.source import Source, Vocabulary
+from redpajama.exports.source import HELD_OUT, Source, Vocabulary
 
 UINT16_IDS = 1 << 16
+TOKENIZER = "tokenizer.json"  # the file beside tokens
 
 
 class Files(Protocol):
@@ -44,6 +45,12 @@ class Export:
         """Of the ids in the export."""
         return self.format.dtype(self.source.vocabulary)
 
+    def opens(self, to: str) -> str:
+        """The line that opens it in a folder."""
+        own = {"split": self.source.split, "length": self.length}
+        own |= {"short": "val", "flag": "-j"} if self.source.split == HELD_OUT else {"short": "train", "flag": "-i"}
+        return self.format.opens.format(to=to, **own)
+
     def rows(self, unit: int) -> Iterator[Block]:
         """The rows of one shard, their ids as the format holds them."""
         for block in rows_of(self.source, unit, self.method, self.length):
@@ -69,7 +76,7 @@ def text_each(export: Export) -> int:
     return len(export.source.texts)
 
 
-def no_index(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def no_index(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """The files of the units are all that there is."""
     return {}
 
@@ -80,9 +87,9 @@ class Format:
 
     name: str
     about: str  # who reads it
-    opens: str  # the line that opens it; {to} is the folder
+    opens: str  # the line that opens it, with what `Export.opens` puts in
     write: Callable[[Export, int, Files], Done]  # one unit
-    finish: Callable[[Export, list[Any]], dict[str, bytes]] = no_index  # entries of all units -> further files
+    finish: Callable[[Export, list[Any], dict[str, int]], dict[str, bytes]] = no_index  # entries and sums -> more files
     units: Callable[[Export], int] = shard_each
     dtype: Callable[[Vocabulary], np.dtype] = wide_enough
     packings: tuple[str, ...] = ("none",)  # the first where nothing is asked for

@@ -5,6 +5,7 @@ DIR/.redpajama/export.json        what is exported, written first; its files onc
               /files/             what is being written
 """
 
+import fcntl
 import shutil
 import tempfile
 import uuid
@@ -16,6 +17,7 @@ from typing import Any
 
 from redpajama.engine.parts import describe
 from redpajama.engine.store import Store, crash_point
+from redpajama.engine.workers import NO_LOCKS
 from redpajama.errors import UserError
 from redpajama.hashing import canonical_json
 
@@ -37,28 +39,52 @@ class UnitFiles:
         return self.paths[name]
 
 
+class OtherExport(UserError):
+    """The folder holds something else."""
+
+
 class Folder:
     """DIR, on a local disk or an object store.
 
     Raises:
-        UserError: it holds something that is not this export, begun or done; one line.
+        OtherExport: it holds something that is not this export, begun or done; one line.
     """
 
     def __init__(self, to: str, identity: dict[str, Any]) -> None:
         self.store, self.identity = Store(to), identity
-        found = _read_json(self.store, PLAN)
+        found = read_record(self.store, PLAN)
         if found is None:
             others = [key for key, _ in self.store.keys("") if not key.startswith(LEFT_BY_OTHERS)]
             if strangers := [key for key in others if not key.startswith(f"{OWN}/")]:
-                raise UserError(f"{to}: it holds something else ({strangers[0]}): name a folder that is empty or new")
+                raise OtherExport(f"{to}: it holds something else ({strangers[0]}): name a folder that is empty or new")
             self.store.write(PLAN, canonical_json({"export": identity}))
         elif found.get("export") != identity:
-            raise UserError(f"{to}: it holds another export ({_said(found)}): name a folder that is empty or new")
-        self.store.remove(f"{OWN}/files")
+            raise OtherExport(f"{to}: it holds another export ({_said(found)}): name a folder that is empty or new")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other exports away, where the folder is on a disk that has locks; what a killed one left goes.
+
+        Raises:
+            UserError: another one writes there.
+        """
+        if not self.store.local:
+            yield
+            return
+        with open(self.store.path(f"{OWN}/lock"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{self.store.root}: another export writes there") from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+            self.store.remove(f"{OWN}/files")
+            yield
 
     def unit(self, number: int) -> dict[str, Any] | None:
         """The record of a unit whose files are all there."""
-        record = _read_json(self.store, self._key(number))
+        record = read_record(self.store, self._key(number))
         if record and all(self.store.size(name) == size for name, (size, _) in record["files"].items()):
             return record
         return None
@@ -88,8 +114,8 @@ class Folder:
         return f"{OWN}/unit-{number:05d}.json"
 
 
-def _read_json(store: Store, key: str) -> dict[str, Any] | None:
-    """A record of ours; None where there is none, or a broken one."""
+def read_record(store: Store, key: str) -> dict[str, Any] | None:
+    """A record of an export; None where there is none, or a broken one."""
     try:
         found = store.read_json(key)
     except (FileNotFoundError, NotADirectoryError, ValueError):

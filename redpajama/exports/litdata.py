@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from redpajama.exports.chunks import chunks_of
-from redpajama.exports.declared import Done, Export, Files, Format
+from redpajama.exports.declared import UINT16_IDS, Done, Export, Files, Format
 from redpajama.formats import PACKED
 
 CHUNK_BYTES = 1 << 26
@@ -20,7 +20,7 @@ TORCH_CODES = {"uint16": 20, "int32": 16}
 
 def dtype(vocabulary: Any) -> np.dtype:
     """uint16, or int32: what `torch.embedding` takes."""
-    return np.dtype("<u2" if vocabulary.size <= 1 << 16 else "<i4")
+    return np.dtype("<u2" if vocabulary.size <= UINT16_IDS else "<i4")
 
 
 def rows_a_chunk(export: Export) -> int:
@@ -43,7 +43,7 @@ def write(export: Export, unit: int, files: Files) -> Done:
     return Done(counts, entries)
 
 
-def finish(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """The index, with the fields of the library's own, but for the time of writing."""
     config = {
         "chunk_bytes": None,

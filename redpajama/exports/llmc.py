@@ -20,7 +20,7 @@ def write(export: Export, unit: int, files: Files) -> Done:
 FORMAT = Format(
     name="llmc",
     about="llm.c, modded-nanogpt: header 20240520 and uint16 ids",
-    opens="./train_gpt2cu -i '{to}/*_train_*.bin'",
+    opens="./train_gpt2cu {flag} '{to}/*_{short}_*.bin'",
     write=write,
     dtype=uint16_alone("llmc", "nanogpt"),
 )

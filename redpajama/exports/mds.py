@@ -51,7 +51,7 @@ def write(export: Export, unit: int, files: Files) -> Done:
     return Done(counts, entries)
 
 
-def finish(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """The index."""
     shards = [dict(sorted(entry.items())) for entry in entries]
     return {"index.json": json.dumps({"version": 2, "shards": shards}).encode()}

@@ -21,6 +21,7 @@ HEADER = struct.Struct("<9sQBQQ")  # magic, version, dtype code, sequences, entr
 DTYPES = {1: "<u1", 2: "<i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
 CODES = {np.dtype(name): code for code, name in DTYPES.items()}
 MAX_SEQUENCE_TOKENS = 2**31 - 1  # sizes are int32
+SUFFIX = "_text_document"  # of prefixes, as Megatron's own preparation names them
 
 
 class MegatronError(ValueError):

@@ -14,7 +14,8 @@ from redpajama.engine.tables import ColumnWriter, read_table
 from redpajama.exports import megatron
 from redpajama.exports.blends import Prefix, blends
 from redpajama.exports.declared import Done, Export, Files, Format
-from redpajama.exports.source import BLOCK_TOKENS, Vocabulary
+from redpajama.exports.megatron import SUFFIX
+from redpajama.exports.source import BLOCK_TOKENS, HELD_OUT, Vocabulary
 
 Run = tuple[int, int, int]  # a shard, its first document, the one behind the last
 
@@ -37,13 +38,13 @@ def units(export: Export) -> int:
 @lru_cache(maxsize=2)
 def plan(export: Export) -> list[Unit]:
     """The new shards; without a size, the old ones."""
-    groups: dict[str, list[list[Run]]] = {}
+    groups, room = dict[str, list[list[Run]]](), dict[str, int]()
     for number, shard in enumerate(export.source.shards):
         runs = groups.setdefault(shard.group, [])
         if not export.shard_tokens:
             runs.append([(number, 0, shard.documents)])
         else:
-            _deal(export, number, runs)
+            room[shard.group] = _deal(export, number, runs, room.get(shard.group, 0))
     return [
         Unit(f"{group}-{number:05d}-of-{len(shards):05d}", runs)
         for group, shards in groups.items()
@@ -51,18 +52,23 @@ def plan(export: Export) -> list[Unit]:
     ]
 
 
-def _deal(export: Export, number: int, shards: list[list[Run]]) -> None:
-    """Lay a shard's documents into new ones, as many as fit each; one that fits none has its own."""
+def _deal(export: Export, number: int, shards: list[list[Run]], room: int) -> int:
+    """Lay a shard's documents into new ones, as many as fit each; one that fits none has its own.
+
+    Args:
+        room: of the last new shard; what is left of it is returned.
+    """
     bounds, first = export.source.bounds(number), 0
-    room = export.shard_tokens - sum(_tokens(export, run) for run in shards[-1]) if shards else 0
     while first < len(bounds) - 1:
         last = int(np.searchsorted(bounds, bounds[first] + room, "right")) - 1
         if last > first:
             shards[-1].append((number, first, last))
+            room -= int(bounds[last] - bounds[first])
             first = last
         if first < len(bounds) - 1:
             shards.append([])
             room = max(export.shard_tokens, int(bounds[first + 1] - bounds[first]))
+    return room
 
 
 def _tokens(export: Export, run: Run) -> int:
@@ -74,13 +80,13 @@ def _tokens(export: Export, run: Run) -> int:
 def write(export: Export, unit: int, files: Files) -> Done:
     """One new shard."""
     label, runs = plan(export)[unit]
-    pair = files.file(f"{label}_text_document.bin"), files.file(f"{label}_text_document.idx")
+    pair = files.file(f"{label}{SUFFIX}.bin"), files.file(f"{label}{SUFFIX}.idx")
     rows, tokens = ColumnWriter(files.file(f"{label}_lineage.parquet"), _lineage_schema(export)), 0
     with megatron.MegatronWriter(*pair, export.dtype) as writer, rows as lineage:
         for run in runs:
             lineage.add(_lineage(export, run, lineage.rows, tokens))
             tokens += _copy(export, run, writer)
-    entry = [f"{label}_text_document", tokens, writer.documents]
+    entry = [f"{label}{SUFFIX}", tokens, writer.documents]
     return Done({"documents": writer.documents, "tokens": tokens}, [entry])
 
 
@@ -105,7 +111,8 @@ def _lineage_schema(export: Export) -> pa.Schema:
 def _lineage(export: Export, run: Run, sequence: int, offset: int) -> pa.Table:
     """The rows of a run's documents, from a number and a token of the new shard on."""
     number, first, last = run
-    rows = read_table(export.source.store, export.source.shards[number].lineage).slice(first, last - first)
+    own = [("sequence", ">=", first), ("sequence", "<", last)]
+    rows = read_table(export.source.store, export.source.shards[number].lineage, filters=own)
     sizes = rows.column("n_tokens").to_numpy()
     renewed = {
         "sequence": pa.array(np.arange(sequence, sequence + len(sizes))),
@@ -114,9 +121,10 @@ def _lineage(export: Export, run: Run, sequence: int, offset: int) -> pa.Table:
     return pa.table([renewed.get(name, rows.column(name)) for name in rows.column_names], _lineage_schema(export))
 
 
-def finish(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """The files that name them to trainers."""
-    return blends([Prefix(f"{export.to}/{name}", tokens, documents) for name, tokens, documents in entries])
+    found = [Prefix(f"{export.to}/{name}", tokens, documents) for name, tokens, documents in entries]
+    return blends([], found) if export.source.split == HELD_OUT else blends(found)
 
 
 FORMAT = Format(

@@ -21,6 +21,6 @@ def write(export: Export, unit: int, files: Files) -> Done:
 FORMAT = Format(
     name="nanogpt",
     about="NeMo Automodel: header 278895051, uint16 or uint32 ids, .bos.idx",
-    opens='NanogptDataset(file_pattern="{to}/*_train_*.bin", seq_len=…)',
+    opens='NanogptDataset(file_pattern="{to}/*_{short}_*.bin", seq_len=…)',
     write=write,
 )

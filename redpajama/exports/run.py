@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 from redpajama.engine.gathered import add_counts
 from redpajama.engine.store import Store
 from redpajama.errors import UserError
-from redpajama.exports.declared import Export, Format
+from redpajama.exports.declared import TOKENIZER, Export, Format
 from redpajama.exports.folder import Folder
 from redpajama.exports.source import NOTHING, Source
 from redpajama.formats import FORMATS, STORE
 from redpajama.hashing import sha256_of
 from redpajama.mistakes import suggestion
 from redpajama.tables import Packing
-
-TOKENIZER = "tokenizer.json"
 
 
 class Result(NamedTuple):
@@ -78,7 +76,23 @@ def run(export: Export, workers: int, told: Callable[[int, int], None] = lambda 
     Raises:
         UserError: DIR holds something else. BuildFailed: a shard is broken.
     """
-    folder, count = Folder(export.to, _identity(export)), export.format.units(export)
+    folder = Folder(export.to, _identity(export))
+    with folder.held():
+        records, redone = _units(export, folder, workers, told)
+        files = {name: entry for record in records for name, entry in record["files"].items()}
+        counts = add_counts([record["counts"] for record in records])
+        for name, body in _ends(export, [entry for record in records for entry in record["entries"]], counts).items():
+            folder.store.write(name, body)
+            files[name] = [len(body), sha256_of([body])]
+        folder.finish(files)
+    return Result(counts, files, redone)
+
+
+def _units(
+    export: Export, folder: Folder, workers: int, told: Callable[[int, int], None]
+) -> tuple[list[dict[str, Any]], int]:
+    """The records of all units, and how many were written now."""
+    count = export.format.units(export)
     there = {number: record for number in range(count) if (record := folder.unit(number))}
     missing = [number for number in range(count) if number not in there]
     told(len(there), count)
@@ -92,13 +106,7 @@ def run(export: Export, workers: int, told: Callable[[int, int], None] = lambda 
         except BaseException:
             pool.shutdown(cancel_futures=True)  # those under way end first
             raise
-    records = [there[number] for number in range(count)]
-    files = {name: entry for record in records for name, entry in record["files"].items()}
-    for name, body in _ends(export, [entry for record in records for entry in record["entries"]]).items():
-        folder.store.write(name, body)
-        files[name] = [len(body), sha256_of([body])]
-    folder.finish(files)
-    return Result(add_counts([record["counts"] for record in records]), files, len(missing))
+    return [there[number] for number in range(count)], len(missing)
 
 
 def _identity(export: Export) -> dict[str, Any]:
@@ -122,9 +130,9 @@ def _write(export: Export, folder: Folder, number: int) -> dict[str, Any]:
     return record
 
 
-def _ends(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def _ends(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """Indexes and cards, and the tokenizer beside tokens."""
-    found = export.format.finish(export, entries)
+    found = export.format.finish(export, entries, counts)
     if export.format.has_tokens:
         found[TOKENIZER] = export.source.store.read(export.source.vocabulary.file.key)
     return found

@@ -8,7 +8,7 @@ import pyarrow as pa
 import zstandard
 
 from redpajama.engine.tables import read_batches
-from redpajama.exports.card import DATA, card
+from redpajama.exports.card import CARD, DATA, card
 from redpajama.exports.declared import Done, Export, Files, Format, text_each
 
 COLUMNS = ["text", "meta", "source", "n_tokens"]
@@ -35,16 +35,16 @@ def lines(batch: pa.RecordBatch, subsets: dict[str, str]) -> Iterator[bytes]:
         yield b'{"text":%s,"meta":%s,"red_pajama_subset":%s}\n' % (orjson.dumps(text), meta.encode(), names[source])
 
 
-def finish(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """The card."""
     how = "Texts as RedPajama-Data-1T has them."
-    return {"README.md": card(export, ["`text`", "`meta`: fields of the source", "`red_pajama_subset`"], how)}
+    return {CARD: card(export, ["`text`", "`meta`: fields of the source", "`red_pajama_subset`"], how, counts)}
 
 
 FORMAT = Format(
     name="text-jsonl",
     about="texts: RedPajama's jsonl.zst with red_pajama_subset",
-    opens='datasets.load_dataset("json", data_files="{to}/data/*.jsonl.zst", split="train")',
+    opens='datasets.load_dataset("{to}", split="{split}")',
     write=write,
     finish=finish,
     units=text_each,

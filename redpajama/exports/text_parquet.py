@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 
 from redpajama.engine.tables import ColumnWriter, read_batches
-from redpajama.exports.card import DATA, card
+from redpajama.exports.card import CARD, DATA, card
 from redpajama.exports.declared import Done, Export, Files, Format, text_each
 
 COLUMNS = ["text", "meta", "source", "doc_id", "n_tokens"]
@@ -31,16 +31,16 @@ def write(export: Export, unit: int, files: Files) -> Done:
     return Done({"documents": writer.rows, "tokens": tokens})
 
 
-def finish(export: Export, entries: list[Any]) -> dict[str, bytes]:
+def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
     """The card."""
     features = ["`text`", "`meta`: JSON of the source's fields", "`red_pajama_subset`", "`doc_id`"]
-    return {"README.md": card(export, features, "Texts.")}
+    return {CARD: card(export, features, "Texts.", counts)}
 
 
 FORMAT = Format(
     name="text-parquet",
     about="texts: Parquet with text, meta, red_pajama_subset, doc_id",
-    opens='datasets.load_dataset("{to}", split="train")',
+    opens='datasets.load_dataset("{to}", split="{split}")',
     write=write,
     finish=finish,
     units=text_each,

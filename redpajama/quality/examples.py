@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from redpajama.arrow import hexadecimal
 from redpajama.corpus import reader
-from redpajama.corpus.stages import CITATIONS, DOCUMENTS, INPUTS, SIGNALS, source_of
+from redpajama.corpus.stages import CITATIONS, DOCUMENTS, EXAMPLES, INPUTS, SIGNALS, source_of
 from redpajama.engine.parts import Outputs, PartRecord
 from redpajama.engine.shapes import Counts, PerPart
 from redpajama.engine.stages import Build
@@ -25,7 +25,7 @@ from redpajama.manifest import Classifier, Source, given
 from redpajama.quality import citations, limits, rules, scores, signals
 
 SPARE = 8  # times as many documents are drawn as are wanted: rules, language and length take their share
-EXAMPLES = pa.schema(
+ROWS = pa.schema(
     [
         pa.field("draw", pa.uint64()),  # the smallest are taken
         pa.field("positive", pa.bool_()),
@@ -97,7 +97,7 @@ def draw_examples(build: Build, name: str, documents: PartRecord, outputs: Outpu
     columns = list(dict.fromkeys(["doc_id", "text", "text_digest", "q_chars", "meta", *own]))
     beside = [reader.beside(build, SIGNALS, documents, others) if others else None]
     shares, met = _shares(build, wish, source.name), 0
-    with TableWriter(outputs.file(".parquet"), EXAMPLES) as writer:
+    with TableWriter(outputs.file(".parquet"), ROWS) as writer:
         for batch in reader.read(build, documents, columns, beside=beside, is_living=False):
             met += batch.num_rows
             for row in _candidates(build, batch, wish, source, shares):
@@ -108,7 +108,7 @@ def draw_examples(build: Build, name: str, documents: PartRecord, outputs: Outpu
 def _candidates(
     build: Build, batch: pa.RecordBatch, wish: Classifier, source: Source, shares: list[float]
 ) -> list[tuple[int, bool, str, str]]:
-    """Rows of EXAMPLES."""
+    """Rows of ROWS."""
     batch = batch.filter(pc.greater_equal(batch.column("q_chars"), wish.min_chars))
     drawn = draws(build.manifest.seed, [wish.name], hexadecimal(batch.column("text_digest"))).tolist()
     positive = _sides(build, batch, wish, source.name)
@@ -147,7 +147,7 @@ def _kept_by_models(build: Build, batch: pa.RecordBatch, source: Source, rows: l
 
 
 STAGE = PerPart(
-    name="examples",
+    name=EXAMPLES,
     version=2,
     after=(DOCUMENTS, INPUTS, SIGNALS, CITATIONS),
     each=DOCUMENTS,

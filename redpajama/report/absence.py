@@ -1,5 +1,6 @@
 """After a take-down: what no build needs goes, no copy is left in what stays, and where the text remains and why."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -8,19 +9,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from redpajama.corpus import withdrawn
-from redpajama.corpus.stages import DOCUMENTS, EXTRACTED, MIXTURE, READ, TAKEDOWN, TOKENS
+from redpajama.corpus.stages import DOCUMENTS, EXAMPLES, EXTRACTED, MIXTURE, READ, SAMPLED, TAKEDOWN, TOKENS
 from redpajama.engine.parts import PartRecord
 from redpajama.engine.stages import Build
 from redpajama.engine.store import Store
 from redpajama.engine.tables import read_batches, read_table
+from redpajama.engine.workers import hold_root
 from redpajama.errors import BuildFailed
-from redpajama.report.builds import find_builds
-from redpajama.report.exporting import FOLDER as EXPORTS
-from redpajama.report.exporting import folder_of as export_folder
+from redpajama.report import exporting
+from redpajama.report.builds import find_builds, read_build
 from redpajama.report.shards import LINEAGE
 from redpajama.report.verify import verify
 
 DRAWN = (MIXTURE, f"{MIXTURE}-split", TOKENS)  # stages whose files hold text that was drawn
+TAKEN_FROM = (DOCUMENTS, EXAMPLES)  # stages before a take-down with texts
+HOLDS_TEXT = re.compile(r"[^/]+/[^/]+/(quarantine/.*|part-[^/]*\.parquet)")  # of their files
+SCRATCH = (READ, EXTRACTED, SAMPLED)  # with texts
 
 
 class Absence(NamedTuple):
@@ -38,27 +42,23 @@ def sweep(store: Store, builds: Sequence[Build]) -> list[str]:
     """Remove what held drawn text and what no build names: shards, ranges, exports and indexes. Their keys.
 
     Raises:
-        BuildFailed: a record is broken.
+        BuildFailed: a record is broken. RootBusy: a build goes on here.
     """
-    findings = verify(store, find_builds(store), contents=False)
-    if findings.problems:
-        raise BuildFailed(f"{findings.problems[0]}; superseded files stay: what it names would look like one")
-    unnamed = [*findings.strangers, *findings.scratch]
-    gone = [key for key in unnamed if key.startswith(tuple(f"{stage}/" for stage in DRAWN))]
+    with hold_root(store.url):
+        findings = verify(store, find_builds(store), contents=False)
+        if findings.problems:
+            raise BuildFailed(f"{findings.problems[0]}; superseded files stay: what it names would look like one")
+        gone = [*_superseded(store, builds, [*findings.strangers, *findings.scratch])]
+        gone += exporting.stale(store, [read_build(store, build.manifest.name) for build in builds])
+        for key in gone:
+            store.remove(key)
+    return gone
+
+
+def _superseded(store: Store, builds: Sequence[Build], unnamed: list[str]) -> Iterator[str]:
+    yield from (key for key in unnamed if key.startswith(tuple(f"{stage}/" for stage in DRAWN)))
     contents = {part.content for build in builds for part in _parts(build, MIXTURE)}
-    gone += [key for key, _ in store.keys("index/text") if key.rpartition("/")[2] not in contents]
-    for key in gone:
-        store.remove(key)
-    return [*gone, *_old_exports(store, builds)]
-
-
-def _old_exports(store: Store, builds: Sequence[Build]) -> Iterator[str]:
-    """Exports that their manifests no longer ask for: nothing writes them anew."""
-    asked = {export_folder(build.manifest.name, name) for build in builds for name in build.manifest.shards.formats}
-    there = {"/".join(key.split("/")[:3]) for key, _ in store.keys(EXPORTS)}
-    for folder in sorted(there - asked):
-        store.remove(folder)
-        yield folder
+    yield from (key for key, _ in store.keys("index/text") if key.rpartition("/")[2] not in contents)
 
 
 def search(builds: Sequence[Build]) -> Absence:
@@ -128,7 +128,7 @@ def meant(builds: Iterable[Build], request: str) -> list[dict[str, Any]]:
     return [found[doc_id] for doc_id in sorted(found)]
 
 
-def remains(builds: Iterable[Build]) -> dict[str, list[str]]:
+def remains(builds: Sequence[Build]) -> dict[str, list[str]]:
     """{why: where} of places that hold the text of withdrawn documents, or may."""
     texts, raw, scratch, unread = (dict[str, None]() for _ in range(4))
     for build in builds:
@@ -139,10 +139,33 @@ def remains(builds: Iterable[Build]) -> dict[str, list[str]]:
         for part, _ in held:
             texts[part.file(".parquet").key] = None
             raw |= dict.fromkeys(file["url"] for file in part.inputs if isinstance(file, dict) and "url" in file)
-            scratch |= dict.fromkeys(f"{stage}/" for stage in (READ, EXTRACTED) if build.store.exists(stage))
+            scratch |= dict.fromkeys(f"{stage}/" for stage in SCRATCH if build.store.exists(stage))
     return {
         "dedup compares with it, and the lineage of the other shards names this file": list(texts),
+        "classifiers learned from it, and what they say is on record": sorted(_learned_from(builds)),
         "raw bytes of units of these sources that could not be read, which may hold a copy": sorted(unread),
         "raw inputs are not written": list(raw),
-        "texts before line dedup; `redpajama gc --yes` removes them": list(scratch),
+        "texts before line dedup, and to train a tokenizer; `redpajama gc --yes` removes them": list(scratch),
+        "of earlier builds, which may hold it; `redpajama gc --yes` removes them": _of_earlier(builds),
     }
+
+
+def _learned_from(builds: Sequence[Build]) -> set[str]:
+    """Examples of classifiers among which a withdrawn document is."""
+    found = set[str]()
+    for build in builds:
+        ids = withdrawn.all_ids(build) if _parts(build, TAKEDOWN) else pa.array([], pa.string())
+        for part in _parts(build, EXAMPLES) if len(ids) else []:
+            own = read_table(build.store, part.file(".parquet"), ["doc_id"]).column("doc_id")
+            if pc.any(pc.is_in(own, value_set=ids)).as_py():
+                found.add(part.file(".parquet").key)
+    return found
+
+
+def _of_earlier(builds: Sequence[Build]) -> list[str]:
+    """Files with texts of documents that none of the builds names."""
+    parts = [part for build in builds for stage in TAKEN_FROM for part in _parts(build, stage)]
+    named = {key for part in parts for key in part.outputs}
+    stores = {build.store for build in builds}
+    there = [key for store in stores for stage in TAKEN_FROM for key, _ in store.keys(stage)]
+    return [key for key in there if key not in named and HOLDS_TEXT.fullmatch(key)]

@@ -20,6 +20,7 @@ from redpajama.engine.stages import Build
 from redpajama.engine.store import Store
 from redpajama.engine.tables import read_batches
 from redpajama.exports.blends import Prefix, blends
+from redpajama.exports.megatron import SUFFIX
 from redpajama.exports.source import HELD_OUT, TRAIN, Source
 from redpajama.hashing import canonical_json, sha256_of, short_id
 from redpajama.report.builds import open_build
@@ -27,7 +28,6 @@ from redpajama.report.shards import LINEAGE, open_source, shard_of, split_of, to
 from redpajama.tokenize.tokens import sums_of
 
 FOLDER = "current"
-SUFFIX = "_text_document"
 
 
 class Wanted(NamedTuple):
@@ -97,8 +97,9 @@ def _switch(folder: Path, name: str, found: Wanted | None) -> None:
         folder.mkdir(exist_ok=True)
         contents = sorted((each, sha256_of([body])) for each, body in found.files.items())
         target = f".{name}-{short_id([found.links, contents])}"
-        if not (folder / target).is_dir():
+        if not _is_whole(folder / target, found):
             _fill(folder / f"{target}.part", found)
+            shutil.rmtree(folder / target, ignore_errors=True)
             os.rename(folder / f"{target}.part", folder / target)
         fresh = folder / f"{target}.link"
         fresh.unlink(missing_ok=True)
@@ -112,11 +113,28 @@ def _switch(folder: Path, name: str, found: Wanted | None) -> None:
             shutil.rmtree(each, ignore_errors=True)
 
 
+def _is_whole(folder: Path, found: Wanted) -> bool:
+    """Whether a folder of links holds all that it should; what trainers put there is theirs."""
+    links = all(
+        (folder / each).is_symlink() and os.readlink(folder / each) == _up(key) for each, key in found.links.items()
+    )
+    return links and all(_holds(folder / each, body) for each, body in found.files.items())
+
+
+def _holds(path: Path, body: bytes) -> bool:
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == body
+
+
+def _up(key: str) -> str:
+    """A key below ROOT, seen from the folder of links."""
+    return f"../../{key}"
+
+
 def _fill(folder: Path, found: Wanted) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for each, key in found.links.items():
-        (folder / each).symlink_to(f"../../{key}")
+        (folder / each).symlink_to(_up(key))
     for each, body in found.files.items():
         (folder / each).write_bytes(body)
 

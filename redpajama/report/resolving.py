@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 
 from redpajama.corpus import withdrawn
-from redpajama.corpus.addresses import address_of
+from redpajama.corpus.addresses import address_of, shown_name
 from redpajama.corpus.stages import DOCUMENTS, source_of
 from redpajama.corpus.withdrawn import Entry, Lists
 from redpajama.dedup.near import minhash, signatures
@@ -118,9 +118,13 @@ def _in_domain(table: pa.Table, domain: str) -> Iterator[int]:
     address = address_of(domain)
     if address is None or address.rest:
         raise UserError(f"'{domain}' is no domain")
-    wanted, last = address.host, domain.rpartition(".")[2].lower()
+    wanted = address.host
+    if ":" in wanted:
+        raise UserError(f"'{domain}' has a port: name the domain alone")
+    last = [name.rpartition(".")[2].lower() for name in {wanted, shown_name(wanted)}]
     for row, url in enumerate(withdrawn.urls_of(table.column("meta"))):
-        if url and (last in url.lower() or not url.isascii()):  # else it need not be taken apart
+        is_plain = url.isascii() and "%" not in url  # else its host may be written in other letters
+        if url and (not is_plain or any(each in url.lower() for each in last)):
             found = address_of(url)
             host = found.host.partition(":")[0] if found else ""
             if host == wanted or host.endswith(f".{wanted}"):

@@ -8,13 +8,14 @@ from redpajama.engine.parts import PartRecord
 from redpajama.engine.stages import Build
 from redpajama.engine.store import Store
 from redpajama.errors import UserError
+from redpajama.exports.megatron import SUFFIX
 from redpajama.exports.source import HELD_OUT, TRAIN, Shard, Source, Vocabulary
 from redpajama.manifest import Manifest, given
 from redpajama.report.builds import open_build
 from redpajama.tokenize import encode
 from redpajama.tokenize.tokenizer import ENDING, tokenizer_part
 
-BIN, IDX, LINEAGE = "_text_document.bin", "_text_document.idx", "_lineage.parquet"
+BIN, IDX, LINEAGE = f"{SUFFIX}.bin", f"{SUFFIX}.idx", "_lineage.parquet"
 RELEASED = ("common_crawl", "c4", "github", "books", "arxiv", "wikipedia", "stackexchange")  # subsets of RedPajama-1T
 
 

@@ -1,7 +1,7 @@
 """Hash everything again and add every sum again: what differs from the records."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from redpajama.engine.stages import balance
 from redpajama.engine.store import OUTSIDE, Store
 from redpajama.errors import BuildFailed
 from redpajama.hashing import sha256_of
+from redpajama.report import exporting
 from redpajama.report.builds import parse_build
 from redpajama.report.current import differences
 
@@ -45,8 +46,10 @@ def verify(store: Store, names: list[str], contents: bool = True) -> Findings:
     scratch = {stage for build in builds for stage in build["scratch"]}
     requests = withdrawn.in_root(store)
     for build in builds:
-        findings.problems += _check_current(store, build)
         findings.problems += _check_lists(build, requests)
+        if contents:  # what is made of the build's files: nothing of these hangs on it
+            findings.problems += _check_current(store, build)
+            findings.problems += _check_exports(store, build, findings)
     is_all = named >= {key for key, _ in store.keys("builds")}
     for record, sha256 in sorted(entries):  # builds share stages: each is checked once
         named |= _check_stage(store, record, sha256, findings, contents)
@@ -72,6 +75,15 @@ def _check_current(store: Store, build: dict[str, Any]) -> list[str]:
         return differences(store, build) if build["stages"] else []
     except (BuildFailed, KeyError, OSError, ValueError):
         return []
+
+
+def _check_exports(store: Store, build: dict[str, Any], findings: Findings) -> Iterator[str]:
+    """The exports that the build's manifest asks for, against their own records."""
+    if not build["stages"]:
+        return
+    for folder, files in exporting.finished(store, build):
+        for problem in _check_files(store, {f"{folder}/{name}": entry for name, entry in files.items()}, findings):
+            yield f"{problem}; remove it, and `redpajama build` makes it anew"
 
 
 def _check_lists(build: dict[str, Any], requests: dict[str, str]) -> Iterator[str]:
@@ -147,7 +159,13 @@ def holes(inputs: list[Any]) -> Iterator[str]:
 
 
 def _check_outputs(store: Store, record: PartRecord, findings: Findings) -> Iterator[str]:
-    for key, wanted in record.outputs.items():
+    wanted = {key: (output["bytes"], output["sha256"]) for key, output in record.outputs.items()}
+    yield from _check_files(store, wanted, findings)
+
+
+def _check_files(store: Store, wanted: Mapping[str, Sequence[Any]], findings: Findings) -> Iterator[str]:
+    """{key: (bytes, SHA-256)}"""
+    for key, (bytes_, sha256) in wanted.items():
         if not store.exists(key):
             yield f"{key}: missing"
             continue
@@ -155,7 +173,7 @@ def _check_outputs(store: Store, record: PartRecord, findings: Findings) -> Iter
             found = sha256_of(iter(partial(file.read, READ_BYTES), b""))
             size = file.tell()
         findings.bytes += size
-        if size != wanted["bytes"]:
-            yield f"{key}: {size:,} bytes, not {wanted['bytes']:,}"
-        elif found != wanted["sha256"]:
-            yield f"{key}: its SHA-256 is {found[:12]}…, not {wanted['sha256'][:12]}…"
+        if size != bytes_:
+            yield f"{key}: {size:,} bytes, not {bytes_:,}"
+        elif found != sha256:
+            yield f"{key}: its SHA-256 is {found[:12]}…, not {sha256[:12]}…"

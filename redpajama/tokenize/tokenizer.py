@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from redpajama.corpus import inputs, reader, verdicts
-from redpajama.corpus.stages import DOCUMENTS, INPUTS, TOKENIZER
+from redpajama.corpus.stages import DOCUMENTS, INPUTS, SAMPLED, TOKENIZER
 from redpajama.engine.parts import File, Outputs, Part, PartRecord, Result
 from redpajama.engine.shapes import Counts, Piece, Single
 from redpajama.engine.splits import splits_of
@@ -27,7 +27,6 @@ from redpajama.raw import io
 from redpajama.tokenize import encode
 
 ENDING = "-tokenizer.json"
-SAMPLED = "sample"
 SAMPLE = pa.schema([pa.field("text", pa.large_string())])
 INPUT = "tokenizer.path"  # the given file's name among the inputs; no source's name has a point
 
