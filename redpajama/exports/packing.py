@@ -28,13 +28,6 @@ class Block(NamedTuple):
         """int64[rows + 1]: where the rows begin in the tokens."""
         return self.pieces[self.rows]
 
-    def part(self, low: int, high: int) -> "Block":
-        """The rows [low, high)."""
-        rows = self.rows[low : high + 1]
-        pieces = self.pieces[rows[0] : rows[-1] + 1]
-        first = self.first + low if self.first >= 0 else -1
-        return Block(self.tokens[pieces[0] : pieces[-1]], pieces - pieces[0], rows - rows[0], first)
-
 
 def rows_of(source: Source, shard: int, method: str, length: int) -> Iterator[Block]:
     """The rows of one shard, in order.
