@@ -130,8 +130,8 @@ def list_local(pattern: str, root: Path, prefix: str = "") -> Iterator[Listed]:
         url = prefix if prefix and name == "." else prefix + name
         if is_tree and os.path.isdir(path):
             yield from _walk(path, f"{url.removesuffix('/')}/")
-        elif not is_tree and stat.S_ISREG(_stat(path).st_mode):
-            yield _listed(url, path)
+        elif not is_tree and stat.S_ISREG((found := _stat(path)).st_mode):
+            yield _listed(url, path, found)
 
 
 def _globbed(pattern: str, root: Path) -> list[str]:
@@ -162,8 +162,9 @@ def _matched_each(segments: list[str], root: Path) -> list[str]:
         elif glob.has_magic(segment):
             found = [os.path.join(base, name) for base in found for name in _names_matching(segment, root / base)]
         else:
-            found = [os.path.join(base, segment) for base in found]
-    return [name for name in found if os.path.lexists(root / name)]
+            inside = (os.path.join(base, segment) for base in found)
+            found = [name for name in inside if os.path.lexists(root / name)]
+    return found
 
 
 def _names_matching(segment: str, folder: Path) -> Iterator[str]:
@@ -241,12 +242,11 @@ def _walk(folder: str, tree: str) -> Iterator[Listed]:
         folders[:] = (name for name in folders if name != ".git")
         for name in names:
             path = os.path.join(place, name)
-            if name != ".git" and stat.S_ISREG(os.lstat(path).st_mode):
-                yield _listed(tree + os.path.relpath(path, folder), path, tree)
+            if name != ".git" and stat.S_ISREG((found := os.lstat(path)).st_mode):
+                yield _listed(tree + os.path.relpath(path, folder), path, found, tree)
 
 
-def _listed(url: str, path: str, tree: str = "") -> Listed:
-    found = _stat(path)
+def _listed(url: str, path: str, found: os.stat_result, tree: str = "") -> Listed:
     try:
         url.encode()
     except UnicodeEncodeError:
