@@ -165,9 +165,8 @@ def test_more_prefixes_than_gpt_neox_takes_are_told():
 def test_a_folder_that_was_moved_from_a_name_with_other_letters_is_as_it_should_be_and_white_space_is_told(tmp_path):
     manifest, root = write_corpus(tmp_path / "in"), tmp_path / "daten für später"
     result = cli("build", manifest, "--out", root, "--workers", 1)
-    assert f"shards   Megatron takes paths apart at white space, and '{root}' has some" in " ".join(
-        result.stdout.split()
-    )
+    said = " ".join(result.stdout.split())
+    assert f"shards Megatron takes paths apart at white space, and '{root}' has some" in said
     assert str(root) in (root / "current/small/neox.yml").read_text()
     told = cli("verify", root.rename(tmp_path / "root"))
     assert told.returncode == 0, told.stdout
