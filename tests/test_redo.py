@@ -157,7 +157,7 @@ def test_a_file_with_another_date_is_to_measure_and_the_rest_may_turn_out_the_sa
     [
         ("min_words = 6", "min_words = 9", {("quality", "news"): ("rules.min_words 6 -> 9",)}),
         ("weight = 2", "weight = 3", {("budget", "small"): ("mixture.slice.news.weight 2 -> 3",)}),
-        ("tokens_per_shard = 2500", "tokens_per_shard = 1500", {("mixture", "small"): ("3 parts -> 4",)}),
+        ("per_shard = 2500", "per_shard = 1500", {("budget", "small"): ("tokens_per_shard 2500 -> 1500",)}),
         ("vocab_size = 400", "vocab_size = 420", {("tokenizer", "small"): ("train.vocab_size 400 -> 420",)}),
         (
             '"c4" }',
