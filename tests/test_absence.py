@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from corpora import build, cli, write_corpus, write_rows
+from hypothesis import given
+from hypothesis import strategies as st
 
 from redpajama.engine.store import Store
 from redpajama.engine.workers import RootBusy, hold_root
@@ -122,3 +124,10 @@ def test_a_domain_with_a_port_is_refused_and_a_slash_at_its_end_is_not():
     assert list(resolving._in_domain(table, "example.org/")) == [0]
     with pytest.raises(UserError, match=r"'example.org:8080' has a port: name the domain alone"):
         list(resolving._in_domain(table, "example.org:8080"))
+
+
+@given(st.lists(st.text(max_size=4), max_size=30), st.lists(st.text(max_size=4), max_size=5))
+def test_texts_that_are_withdrawn_are_found_by_their_digests(texts, wanted):
+    told = absence.told_by(pa.array(wanted, pa.large_string()))
+    found = absence.among(pa.array(texts, pa.large_string()), told).to_pylist()
+    assert found == [text in wanted for text in texts]

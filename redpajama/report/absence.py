@@ -16,6 +16,7 @@ from redpajama.engine.store import Store
 from redpajama.engine.tables import read_batches, read_table
 from redpajama.engine.workers import hold_root
 from redpajama.errors import BuildFailed
+from redpajama.hashing import text_digests
 from redpajama.report import exporting
 from redpajama.report.builds import find_builds, read_build
 from redpajama.report.shards import LINEAGE
@@ -78,7 +79,7 @@ def search(builds: Sequence[Build]) -> Absence:
             for batch in read_batches(build.store, part.file(".parquet"), ["doc_id", "text"]):
                 texts += batch.num_rows
                 is_one = pc.is_in(batch.column("doc_id"), value_set=ids)
-                copies += _where(part, batch, pc.or_(is_one, _among(batch.column("text"), own)))
+                copies += _where(part, batch, pc.or_(is_one, among(batch.column("text"), own)))
     return Absence(len(known), rows, len(shards), texts, len(parts), copies)
 
 
@@ -90,23 +91,34 @@ def _where(part: PartRecord, batch: pa.RecordBatch, hits: pa.Array) -> Iterator[
     yield from (f"{part.stem}: {doc_id}" for doc_id in batch.column("doc_id").filter(hits).to_pylist())
 
 
-def _among(texts: pa.Array, wanted: pa.Array) -> pa.Array:
-    """bool[n]: whether each text is one of some; only those of a length of theirs are looked at."""
-    sizes = pc.binary_length(texts)
-    rows = np.flatnonzero(pc.is_in(sizes, value_set=pc.binary_length(wanted)).to_numpy(zero_copy_only=False))
-    found = np.zeros(len(texts), bool)
-    same = pc.is_in(texts.take(pa.array(rows)), value_set=wanted).to_numpy(zero_copy_only=False)
-    found[rows[same]] = True
+class Told(NamedTuple):
+    """What tells some texts, of which there may be more than memory holds."""
+
+    sizes: pa.Array  # bytes
+    digests: pa.Array  # binary(16), `hashing.text_digests`
+
+
+def told_by(texts: pa.Array) -> Told:
+    """What tells these texts."""
+    return Told(pc.unique(pc.binary_length(texts)), text_digests(texts))
+
+
+def among(texts: pa.Array, wanted: Told) -> pa.Array:
+    """bool[n]: whether each text is one of some; only those of a length of theirs are hashed."""
+    alike = pc.is_in(pc.binary_length(texts), value_set=wanted.sizes).to_numpy(zero_copy_only=False)
+    rows, found = np.flatnonzero(alike), np.zeros(len(texts), bool)
+    digests = text_digests(texts.take(pa.array(rows)))
+    found[rows[pc.is_in(digests, value_set=wanted.digests).to_numpy(zero_copy_only=False)]] = True
     return pa.array(found)
 
 
-def _texts(build: Build) -> pa.Array:
+def _texts(build: Build) -> Told:
     """The texts of all documents that a build leaves out."""
-    found = [pa.array([], pa.large_string())]
+    found = [told_by(pa.array([], pa.large_string()))]
     for part, ids in holders(build):
         rows = read_table(build.store, part.file(".parquet"), ["text"], filters=[("doc_id", "in", ids)])
-        found += rows.column("text").cast(pa.large_string()).chunks
-    return pa.concat_arrays(found)
+        found.append(told_by(rows.column("text").cast(pa.large_string()).combine_chunks()))
+    return Told(*(pa.concat_arrays([each[place] for each in found]) for place in range(2)))
 
 
 def holders(build: Build) -> Iterator[tuple[PartRecord, list[str]]]:
