@@ -8,10 +8,10 @@ import re
 from urllib.parse import unquote
 
 SIGNED = re.compile(r"x-(?:amz|goog|oss|cos|ms|obs)-.*|sig|(?:q-)?signature", re.IGNORECASE)
-TOKEN = (  # of whoever asks; a page_token, say, names what is asked for
-    "(?:(?:access|api|auth|bearer|client|deploy|download|gh|github|hf|id|job|login|o?auth|personal|private|refresh|sas|"
-    "security|session|user)[-_]?)?token"
+PAGE = (
+    "(?:next|page|next[-_]?page|continuation|cursor|sync|marker|start)[-_]?token$"  # of what is asked for, not who asks
 )
+TOKEN = rf"(?!{PAGE})(?:.*[-_]|access|api|auth|bearer|client|csrf|id|jwt|refresh|sas|security|session|user)?token"
 SECRET = re.compile(
     rf"{TOKEN}|(?:.*[-_])?(?:secret|password|passwd|credentials?)|"
     r"pwd|pass|auth|jwt|api[-_]?key|access[-_]?key|private[-_]?key",

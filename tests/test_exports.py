@@ -24,6 +24,7 @@ from redpajama.engine.store import Store
 from redpajama.errors import BuildFailed, UserError
 from redpajama.exports import packing
 from redpajama.exports.datatrove import metric
+from redpajama.exports.folder import Folder
 from redpajama.exports.run import format_named, planned, run
 from redpajama.exports.source import NOTHING, Source
 from redpajama.formats import FORMATS, PACKED
@@ -393,6 +394,15 @@ def test_a_folder_that_holds_something_else_is_refused(source, tmp_path):
     export(source, "olmo", tmp_path / "y")
     with pytest.raises(UserError, match=r"y: it holds another export \(olmo small none 0\)"):
         export(source, "mds", tmp_path / "y")
+
+
+def test_of_two_exports_that_begin_in_one_folder_the_later_is_refused(tmp_path):
+    one, other = (Folder(str(tmp_path / "x"), {"format": name}) for name in ("olmo", "mds"))
+    with one.held():
+        pass
+    with pytest.raises(UserError, match="x: it holds another export"), other.held():
+        pass
+    assert json.loads((tmp_path / "x/.redpajama/export.json").read_bytes())["export"] == {"format": "olmo"}
 
 
 def test_a_second_export_into_a_folder_is_refused_while_the_first_goes_on(source, tmp_path):

@@ -116,6 +116,26 @@ def test_a_folder_that_cannot_be_listed_is_named_and_its_files_are_not_just_miss
         expand([pattern], {}, tree)
 
 
+@pytest.mark.parametrize("pattern", ["c4/*/c.gz", "c4/deep/c.gz", "c4/deep/*.gz", "c4/**/c.gz"])
+def test_a_file_in_a_folder_that_may_not_be_searched_is_not_just_missing(tree, monkeypatch, pattern):
+    def refusing(ask):
+        def refuse(path, *more, **named):
+            if "deep/" in os.fspath(path):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return ask(path, *more, **named)
+
+        return refuse
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    with pytest.raises(InputError, match=r"cannot read .*deep/.*: Permission denied"):
+        expand([pattern], {}, tree)
+
+
+def test_a_pattern_of_all_folders_there_are_begins_at_the_top(tmp_path):
+    assert listing._matched_each([""], tmp_path) == ["/"]
+
+
 @pytest.mark.parametrize("pattern", ["c4/**/*.gz", "c4/*/*.gz"])
 def test_a_link_to_itself_is_no_folder_and_hides_none_beside_it(tree, pattern):
     (tree / "c4/circle").symlink_to(tree / "c4/circle")

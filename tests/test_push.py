@@ -1,11 +1,13 @@
 """Exports on the hub: what is uploaded, what a second run sends, refusals in one line. The hub is on this machine."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from corpora import build, cli, write_corpus
 from fake_hub import HERE, Uploads, serve
+from huggingface_hub import constants
 
 from redpajama.engine.parts import describe
 from redpajama.errors import BuildFailed, UserError
@@ -27,6 +29,7 @@ def hub(monkeypatch, tmp_path):
     with serve(web) as url:
         for name, value in {**HERE, **environment(url, tmp_path)}.items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # another test may have loaded it before
         yield web
 
 
@@ -93,6 +96,19 @@ def test_what_an_earlier_push_of_the_split_had_goes_and_what_others_have_stays(h
     before = len(hub.commits)
     push.push(str(tmp_path / "y"), "user/corpus")
     assert len(hub.commits) == before
+
+
+def test_the_card_names_the_files_of_each_split_that_was_pushed(root, hub, tmp_path):
+    assert export(root, tmp_path / "x").returncode == 0
+    own = hub.files["README.md"]
+    assert own.count(b"- split: ") == 1
+    hub.files[".redpajama/validation.json"] = json.dumps({"files": {"data/validation-0": [1, "0"]}}).encode()
+    assert export(root, tmp_path / "x").returncode == 0
+    front = hub.files["README.md"].partition(b"\n---")[0].decode()
+    assert re.findall(r"- split: (\w+)\n    path: (\S+)", front) == [
+        ("train", "data/train-*"), ("validation", "data/validation-*")
+    ]  # fmt: skip
+    assert hub.files["README.md"].partition(b"\n---")[2] == own.partition(b"\n---")[2]
 
 
 def test_files_of_others_that_would_be_read_as_the_exports_are_refused(hub, tmp_path):

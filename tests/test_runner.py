@@ -25,7 +25,9 @@ from declared import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from redpajama.corpus import inputs
 from redpajama.engine import runner, workers
+from redpajama.engine.parts import Part
 from redpajama.engine.stages import Job
 from redpajama.errors import BuildFailed, InputError
 from redpajama.manifest import parse
@@ -94,7 +96,15 @@ def test_so_many_parts_that_ask_the_same_are_done_at_once_whatever_the_machines(
     assert digest(tmp_path / "r") == whole
 
 
-def test_what_a_dead_worker_did_of_its_lane_is_not_done_again(tmp_path):
+def test_files_of_one_host_share_its_places_however_they_are_named():
+    paths = ("hf://datasets/a/b@main/x", "hf://a/b@main/x", "https://huggingface.co/x", "https://u:p@huggingface.co/y")
+    lanes = [inputs.lanes(Part("inputs", "web", "f", path, {"path": path})) for path in paths]
+    assert lanes == [("huggingface.co", 4)] * 4
+    assert inputs.lanes(Part("inputs", "web", "f", 0, {"path": "/a/b"}))[0] == ""
+
+
+@pytest.mark.parametrize("how", ["removed", "cut"])
+def test_what_a_dead_worker_did_of_its_lane_is_not_done_again(tmp_path, how):
     done = []
 
     def work(build, part, outputs):
@@ -108,7 +118,10 @@ def test_what_a_dead_worker_did_of_its_lane_is_not_done_again(tmp_path):
     assert runner.plan(turn) == 1
     runner.do(turn, 0)
     lost = runner.read_plan(job, "numbers").parts[3]
-    job.store.remove(f"{lost.stem}.json")
+    if how == "removed":
+        job.store.remove(f"{lost.stem}.json")
+    else:
+        job.store.write(f"{lost.stem}.json", b"{")
     runner.do(turn, 0)
     assert done[-1] == lost.stem
     assert len(done) == sum(map(len, FILES.values())) + 1

@@ -98,6 +98,8 @@ SIGNED = {
     "https://h/a?%58-Amz-Signature=s3cr3t&access_token=s3cr3t": "https://h/a",
     "https://h?token=s3cr3t": "https://h",
     "https://h/a?private_token=s3cr3t&accessToken=s3cr3t&client_secret=s3cr3t": "https://h/a",
+    "https://h/a?app_token=s3cr3t&%24%24app_token=s3cr3t&csrf_token=s3cr3t&bot-token=s3cr3t": "https://h/a",
+    "https://h/a?next_page_token=3&sync_token=4": "https://h/a?next_page_token=3&sync_token=4",
     "https://h/a?page_token=3&nextToken=4&continuation-token=5": "https://h/a?page_token=3&nextToken=4&continuation-token=5",
     "https://h/a?se=2&expires=3": "https://h/a?se=2&expires=3",  # of no signature
     "hf://datasets/o/n@main/a.parquet": "hf://datasets/o/n@main/a.parquet",

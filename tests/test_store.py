@@ -91,6 +91,11 @@ def test_removing_takes_a_file_or_a_folder_and_not_its_neighbours(store):
     assert list(store.keys("")) == [("a.json", 1), ("ab/x", 1)]
 
 
+def test_what_another_removed_meanwhile_is_removed(store, monkeypatch):
+    monkeypatch.setattr(store.fs, "exists", lambda *_: True)
+    store.remove("a/gone")
+
+
 def test_a_listing_shows_what_others_have_written_and_removed_since(store):
     assert list(store.keys("")) == []
     other = pickle.loads(pickle.dumps(store))

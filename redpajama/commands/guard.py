@@ -15,6 +15,7 @@ from redpajama.commands.progress import Progress
 from redpajama.commands.terminal import say
 from redpajama.engine import runner, workers
 from redpajama.engine.stages import Job
+from redpajama.mixers.withdrawing import EMPTIES
 from redpajama.report import runs
 
 LOOK_SECONDS, GRACE_SECONDS = 3.0, 3.0  # together with a listing below ten
@@ -70,7 +71,8 @@ class Guard:
             time.sleep(LOOK_SECONDS)
             with contextlib.suppress(Exception):  # a store that does not answer now may answer the next time
                 is_over = over()
-                if not is_over and (message := workers.first_failure(job.store, job.run)):
+                message = "" if is_over else workers.first_failure(job.store, job.run)
+                if message and not message.startswith(EMPTIES):  # nothing else is under way, and `remove` goes on
                     time.sleep(GRACE_SECONDS)
                     if not (is_over := over()):
                         self._end(message, 1)

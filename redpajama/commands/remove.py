@@ -58,7 +58,7 @@ def command(
         _take_back(store, request, names, again, sole_writer)  # as long as it stands, nothing could be built here
         raise UserError(f"{str(error).removeprefix(EMPTIES)}; nothing was removed") from None
     builds = [open_build(store, record) for record in records]
-    gone = absence.sweep(store, builds)
+    gone = absence.sweep(store, builds, sole_writer)
     found, left = absence.search(builds), absence.remains(builds)
     if found.copies:
         raise BuildFailed(f"{len(found.copies):,} copies are left: {found.copies[0]}")

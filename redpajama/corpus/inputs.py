@@ -12,6 +12,7 @@ from redpajama.engine.shapes import Piece, Single
 from redpajama.engine.stages import Build
 from redpajama.raw import hosts
 from redpajama.raw.fetch import fetch
+from redpajama.raw.hub import HubPath
 from redpajama.raw.io import RawFile, listed_of, scheme_of
 
 Found = dict[str, Any]  # url, path, bytes, sha256, tree; of a range also start and end
@@ -54,7 +55,9 @@ def identify(build: Build, part: Part, outputs: Outputs) -> Result:
 def lanes(part: Part) -> tuple[str, int]:
     """The host that a file is downloaded from, and how many transfers it gets at once, of all machines together."""
     path = part.spec["path"]
-    return (hosts.host_of(path), hosts.per_host()) if scheme_of(path) in ("http", "https", "hf") else ("", 1)
+    if scheme_of(path) not in ("http", "https", "hf"):
+        return "", 1
+    return hosts.host_of(HubPath.parse(path).web if scheme_of(path) == "hf" else path), hosts.per_host()
 
 
 STAGE = Single(name="inputs", version=1, pieces=listed_files, work=identify, scratch=True, lanes=lanes)

@@ -12,8 +12,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,21 +73,24 @@ class Signed:
 
     values: np.ndarray  # uint32[n, permutations]
     whose: list[tuple[str, bool]]  # request, refill
+    columns: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # those that were asked for, sorted
 
-    @cached_property
-    def orders(self) -> np.ndarray:
-        """int64[n, permutations]: the rows by the values of each column."""
-        return np.argsort(self.values, axis=0, kind="stable")
+    def _sorted(self, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """(the values of a column, in order; the row of each): uint32[n] both. It is asked for by each part."""
+        if column not in self.columns:
+            order = np.argsort(self.values[:, column], kind="stable").astype(np.uint32)
+            self.columns[column] = self.values[order, column], order
+        return self.columns[column]
 
     def rows_with(self, values: np.ndarray, columns: int) -> Iterator[tuple[int, np.ndarray]]:
         """(row of some signatures, the rows here that have one of its first `columns` values), where there are any."""
         bounds = np.empty((2, columns, len(values)), np.int64)
         for column in range(columns):
-            known = self.values[self.orders[:, column], column]
+            known, _ = self._sorted(column)
             bounds[0, column] = np.searchsorted(known, values[:, column])
             bounds[1, column] = np.searchsorted(known, values[:, column], "right")
         for row in np.flatnonzero((bounds[0] < bounds[1]).any(axis=0)):
-            places = [self.orders[slice(*bounds[:, column, row]), column] for column in range(columns)]
+            places = [self._sorted(column)[1][slice(*bounds[:, column, row])] for column in range(columns)]
             yield int(row), np.unique(np.concatenate(places))
 
 

@@ -94,7 +94,8 @@ def run(job: Job, flow: Sequence[Stage], arguments: list[str], shares: int, begu
             result.wait_until_finish()
             _under_way.remove(result)
         finally:
-            workers.stop(job)  # what an engine still replays commits nothing
+            with contextlib.suppress(Exception):  # a store that fails now must not hide how the job ended
+                workers.stop(job)  # what an engine still replays commits nothing
     return job.store.read_json(runner.last_state_key(job.run))
 
 

@@ -220,7 +220,7 @@ def _put(store: Store, body: bytes, etag: str) -> str:
     except FileExistsError:
         raise Refused from None
     except FileNotFoundError:
-        raise Refused from None  # it was let go
+        raise Refused from None  # removed by hand, or by an older version
     except OSError as error:
         if error.errno == errno.ENOSYS:
             raise _no_conditions(store) from None

@@ -250,7 +250,7 @@ def _mine(turn: Turn, number: int) -> Iterator[Part]:
     for part in (plan.parts[each] for each in own):
         if workers.is_stopped(job):
             return
-        if len(own) == 1 or not job.store.exists(f"{part.stem}.json"):  # a worker may have died in the midst of them
+        if len(own) == 1 or next(iter(committed_each(job.store, [part.stem]))) is None:  # a worker may have died midway
             yield part
 
 

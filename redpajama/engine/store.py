@@ -170,9 +170,10 @@ class Store:
         self.put(key, temporary)
 
     def remove(self, prefix: str) -> None:
-        """Remove a file, or everything below a folder, if it is there."""
+        """Remove a file, or everything below a folder, if it is there; another may remove it at the same time."""
         if self.fs.exists(self.path(prefix)):
-            self.fs.rm(self.path(prefix), recursive=True)
+            with suppress(FileNotFoundError):
+                self.fs.rm(self.path(prefix), recursive=True)
 
 
 class RangedFile(io.RawIOBase):

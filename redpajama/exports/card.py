@@ -1,12 +1,14 @@
 """The README of an export for the Hugging Face hub: what `load_dataset` reads, and what is in it."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from redpajama.exports.declared import Export
 
 CARD = "README.md"
 DATA = "data"  # the folder of the files
+FILES = re.compile(rb"(?<=\n  data_files:\n)(?:  - split: .*\n    path: .*\n)+")  # those that a card names
 
 
 def data_files(split: str) -> str:
@@ -21,8 +23,17 @@ def card(export: Export, features: list[str], how: str, counts: dict[str, int]) 
 
 def _front(export: Export) -> Iterator[str]:
     yield from ("---", "task_categories:", "- text-generation", "configs:", "- config_name: default")
-    yield from ("  data_files:", f"  - split: {export.source.split}", f"    path: {data_files(export.source.split)}")
-    yield from ("---", "")
+    yield from ("  data_files:", *_files_of(export.source.split), "---", "")
+
+
+def _files_of(split: str) -> tuple[str, str]:
+    return f"  - split: {split}", f"    path: {data_files(split)}"
+
+
+def of_splits(body: bytes, splits: Sequence[str]) -> bytes:
+    """A card that names the files of all splits of a data set, where it named those of one."""
+    lines = "".join(f"{line}\n" for split in splits for line in _files_of(split)).encode()
+    return FILES.sub(lambda _: lines, body, count=1)
 
 
 def _body(export: Export, features: list[str], how: str, counts: dict[str, int]) -> Iterator[str]:

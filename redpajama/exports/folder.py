@@ -51,26 +51,34 @@ class Folder:
     """
 
     def __init__(self, to: str, identity: dict[str, Any]) -> None:
-        self.store, self.identity = Store(to), identity
+        self.store, self.identity, self._to = Store(to), identity, to
+        self._is_begun()
+
+    def _is_begun(self) -> bool:
+        """Whether it holds this export, or nothing yet."""
         found = read_record(self.store, PLAN)
         if found is None:
             others = [key for key, _ in self.store.keys("") if not key.startswith(LEFT_BY_OTHERS)]
             if strangers := [key for key in others if not key.startswith(f"{OWN}/")]:
-                raise OtherExport(f"{to}: it holds something else ({strangers[0]}): name a folder that is empty or new")
-            self.store.write(PLAN, canonical_json({"export": identity}))
-        elif found.get("export") != identity:
-            raise OtherExport(f"{to}: it holds another export ({_said(found)}): name a folder that is empty or new")
+                said = f"it holds something else ({strangers[0]}): name a folder that is empty or new"
+                raise OtherExport(f"{self._to}: {said}")
+        elif found.get("export") != self.identity:
+            said = f"it holds another export ({_said(found)}): name a folder that is empty or new"
+            raise OtherExport(f"{self._to}: {said}")
+        return found is not None
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other exports away, where the folder is on a disk that has locks; what a killed one left goes.
 
         Raises:
-            UserError: another one writes there.
+            UserError: another one writes there. OtherExport: it did, and this is another.
         """
         if not self.store.local:
+            self._begin()
             yield
             return
+        Path(self.store.path(OWN)).mkdir(parents=True, exist_ok=True)
         with open(self.store.path(f"{OWN}/lock"), "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,8 +87,13 @@ class Folder:
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
+            self._begin()
             self.store.remove(f"{OWN}/files")
             yield
+
+    def _begin(self) -> None:
+        if not self._is_begun():
+            self.store.write(PLAN, canonical_json({"export": self.identity}))
 
     def unit(self, number: int) -> dict[str, Any] | None:
         """The record of a unit whose files are all there."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from redpajama.engine.parts import describe
 from redpajama.engine.store import Store
 from redpajama.errors import BuildFailed, UserError
-from redpajama.exports.card import CARD, data_files
+from redpajama.exports.card import CARD, data_files, of_splits
 from redpajama.exports.folder import OWN, PLAN, read_record
 from redpajama.hashing import canonical_json
 
@@ -89,6 +89,7 @@ def _commit(api: Any, where: dict[str, str], wanted: Pushed) -> None:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     there = {each.path: each for each in api.list_repo_tree(**where, recursive=True) if hasattr(each, "blob_id")}
+    wanted = _with_all_splits(wanted, [Path(name).stem for name in there if fnmatch(name, f"{OWN}/*.json")])
     old = _stale(api, where, wanted, set(there))
     names = [name for name in wanted.files if name not in there or not _is_same(there[name], wanted, name)]
     names.sort(key=lambda name: (name in (CARD, _record_of(wanted.split)), name))
@@ -98,6 +99,15 @@ def _commit(api: Any, where: dict[str, str], wanted: Pushed) -> None:
     for number, block in enumerate(filter(None, blocks)):
         said = f"Add files of the export, {number + 1} of {len(blocks)}"
         api.create_commit(**where, operations=block, commit_message=said)
+
+
+def _with_all_splits(wanted: Pushed, splits: list[str]) -> Pushed:
+    """The card is one for all splits that the data set has."""
+    if not isinstance(path := wanted.files.get(CARD), Path):
+        return wanted
+    body = of_splits(path.read_bytes(), sorted({*splits, wanted.split}))
+    digests = {**wanted.digests, CARD: hashlib.sha256(body).hexdigest()}
+    return wanted._replace(files={**wanted.files, CARD: body}, digests=digests)
 
 
 def _body(wanted: Pushed, name: str) -> str | bytes:

@@ -75,7 +75,7 @@ def count_batch(tokenizer: Tokenizer, batch: pa.RecordBatch, most: int | None = 
 
 STAGE = per_documents(
     COUNTS,
-    version=2,
+    version=3,
     libraries=("pyarrow", "tokenizers"),
     after=(DOCUMENTS, TOKENIZER, spans.STAGE),
     depends=depends,

@@ -85,7 +85,7 @@ def _places(build: Build, documents: PartRecord, rows: np.ndarray, ids: pa.Chunk
 
 STAGE = per_documents(
     TAKEDOWN,
-    version=1,
+    version=2,
     libraries=("numpy", "pyarrow"),
     after=(COUNTS, SIGNALS, SCORES, FAMILIES, SIGNATURES, REMOVED),
     depends=depends,

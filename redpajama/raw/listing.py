@@ -136,7 +136,7 @@ def list_local(pattern: str, root: Path, prefix: str = "") -> Iterator[Listed]:
 
 def _globbed(pattern: str, root: Path) -> list[str]:
     """Names under `root`; a file whose name only looks like a pattern is itself."""
-    if (root / pattern).exists():
+    if _is_there(root / pattern):
         return [pattern]
     segments = pattern.split("/")
     if RECURSIVE not in segments:
@@ -158,13 +158,30 @@ def _matched_each(segments: list[str], root: Path) -> list[str]:
     found = [""]
     for place, segment in enumerate(segments):
         if not segment:
-            found = ["/"] if place == 0 and len(segments) > 1 else found
+            found = ["/"] if place == 0 else found
         elif glob.has_magic(segment):
             found = [os.path.join(base, name) for base in found for name in _names_matching(segment, root / base)]
         else:
             inside = (os.path.join(base, segment) for base in found)
-            found = [name for name in inside if os.path.lexists(root / name)]
+            found = [name for name in inside if _is_there(root / name)]
     return found
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file, a folder or a link of that name.
+
+    Raises:
+        InputError: that cannot be told.
+    """
+    try:
+        os.lstat(path)
+    except ValueError:  # no name of a file
+        return False
+    except OSError as error:
+        if error.errno in NO_FOLDER:
+            return False
+        raise _unreadable(str(path), error) from None
+    return True
 
 
 def _names_matching(segment: str, folder: Path) -> Iterator[str]:

@@ -39,18 +39,22 @@ class Absence(NamedTuple):
     copies: list[str]  # where one was found
 
 
-def sweep(store: Store, builds: Sequence[Build]) -> list[str]:
+def sweep(store: Store, builds: Sequence[Build], is_sole: bool = False) -> list[str]:
     """Remove what held drawn text and what no build names: shards, ranges, exports and indexes. Their keys.
+
+    Args:
+        is_sole: nobody else writes to ROOT, the user says.
 
     Raises:
         BuildFailed: a record is broken. RootBusy: a build goes on here.
     """
-    with hold_root(store.url):
-        findings = verify(store, find_builds(store), contents=False)
+    with hold_root(store.url, is_sole):
+        names = find_builds(store)
+        findings = verify(store, names, contents=False)
         if findings.problems:
             raise BuildFailed(f"{findings.problems[0]}; superseded files stay: what it names would look like one")
         gone = [*_superseded(store, builds, [*findings.strangers, *findings.scratch])]
-        gone += exporting.stale(store, [read_build(store, build.manifest.name) for build in builds])
+        gone += exporting.stale(store, [read_build(store, name) for name in names])
         for key in gone:
             store.remove(key)
     return gone

@@ -177,11 +177,13 @@ def extents(sketches: pa.LargeBinaryArray) -> np.ndarray:
     _, offsets, data = sketches.buffers()
     bounds = np.frombuffer(offsets, np.int64)[sketches.offset : sketches.offset + len(sketches) + 1]
     sizes = np.diff(bounds) // 8
-    found = np.uint64(0xFFFFFFFFFFFFFFFF) - sizes.astype(np.uint64)
+    most = np.uint64(0xFFFFFFFFFFFFFFFF)
+    found = most - sizes.astype(np.uint64)
     cut = sizes >= minhash.SKETCH
     last = bounds[1:][cut][:, None] + np.arange(-8, 0)
     if cut.any():
-        found[cut] = np.frombuffer(data, np.uint8)[last].copy().view("<u8")[:, 0]
+        largest = np.frombuffer(data, np.uint8)[last].copy().view("<u8")[:, 0]
+        found[cut] = np.minimum(largest, most - np.uint64(minhash.SKETCH))  # before all that are whole
     return found
 
 
