@@ -263,7 +263,6 @@ def test_what_one_of_several_builds_refuses_is_removed_from_none(built, root, tm
     assert remove(root, named[:1]).returncode == 0  # of both, by a process that works itself
 
 
-LIMITED = '= 900\nmax_document_tokens = 60\nlong_documents = "leave_out"'
 OTHERS = json.dumps([f"https://example.org/{number}" for number in range(150, 190)])
 PARTED = f"""name = "web-a"
 source = "web"
@@ -275,11 +274,6 @@ source = "web"
 CHANGES = {
     "a slice gets a weight": (('source = "web"\nweight', f"{PARTED}weight"), ("weight = 0", "weight = 0.1")),
     "some is held out": (("budget_tokens", "validation = 0\nbudget_tokens"), ("validation = 0", "validation = 0.3")),
-    "long ones are left out": (("budget_tokens = 6000", "budget_tokens = 900"), ("= 900", LIMITED)),
-    "copies are limited": (
-        ('order = ["news"', 'near = "slimpajama"\norder = ["news"'),
-        ("= 6000", "= 6000\nmax_copies = 2"),
-    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -122,6 +123,15 @@ def test_the_same_rows_in_other_files_give_the_same_shards(manifest, reference, 
     build(tmp_path / "whole.toml", tmp_path / "r", "--workers", 1)
     assert len(shards(reference[0])) > 4
     assert shards(tmp_path / "r") == shards(reference[0])
+
+
+def test_another_limit_of_copies_after_a_build_gives_what_a_root_without_a_past_gives(manifest, reference, tmp_path):
+    root = Path(shutil.copytree(reference[0], tmp_path / "r", symlinks=True))
+    other = manifest.with_name("other.toml")
+    other.write_text(MANIFEST.replace("max_copies = 6", "max_copies = 8"))
+    for place in (root, tmp_path / "fresh"):
+        build(other, place, "--workers", 1)
+    assert shards(root) == shards(tmp_path / "fresh") != shards(reference[0])
 
 
 @pytest.mark.parametrize("stage", ["read", "families", "candidates", "budget", "mixture-split", "mixture", "tokens"])
