@@ -38,8 +38,9 @@ ROWS = pa.schema(
 
 
 def depends(build: Build, name: str) -> Counts:
-    """The seed, dedup's order, and what slices may draw of a text."""
-    return {"seed": build.manifest.seed, "order": build.manifest.dedup_order, "copies": most_copies(build)}
+    """The seed, dedup's order, how many copies a text may have, and what slices may draw of one."""
+    limits = {"max_copies": given(build.manifest.mixture).max_copies, "copies": most_copies(build)}
+    return {"seed": build.manifest.seed, "order": build.manifest.dedup_order, **limits}
 
 
 def most_copies(build: Build) -> dict[str, int]:
