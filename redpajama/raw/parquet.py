@@ -107,6 +107,11 @@ def batch_rows(batch: pa.RecordBatch, first: int, tally: Tally) -> Iterator[tupl
         found: list[Any] = batch.to_pylist()
     except ERRORS:
         found = [_row_or_error(batch, index) for index in range(batch.num_rows)]
+    else:
+        if not odd:
+            tally.unit(len(found))
+            yield from enumerate(found, first)
+            return
     if odd:
         found = [_json_row(row, odd) if isinstance(row, dict) else row for row in found]
     for number, row in enumerate(found, first):
