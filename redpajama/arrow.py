@@ -1,7 +1,5 @@
 """Arrow's buffers as numpy arrays, without a Python object a value."""
 
-from itertools import pairwise
-
 import numpy as np
 import pyarrow as pa
 
@@ -38,24 +36,26 @@ def hexadecimal(values: pa.FixedSizeBinaryArray) -> pa.FixedSizeBinaryArray:
     return pa.FixedSizeBinaryArray.from_buffers(kind, len(values), [None, pa.py_buffer(digits)])
 
 
-LONG = 512  # bytes of a text, in the mean, from which a Python object for each costs less than a copy of all
-
-
 class Scattered:
-    """Long texts of several arrays, none null: taken in another order they are copied once, and never joined."""
+    """Texts of several arrays, none null: taken in another order they are copied once, and never joined."""
 
     def __init__(self, chunks: list[pa.Array]) -> None:
-        self._views: list[memoryview] = []
-        for data, bounds in map(buffers, chunks):
-            view, places = data.data, bounds.tolist()
-            self._views += [view[start:end] for start, end in pairwise(places)]
+        found = [(data.ctypes.data + bounds[:-1], np.diff(bounds)) for data, bounds in map(buffers, chunks)]
+        self._chunks = chunks  # keeps the memory
+        self._places, self._sizes = (
+            np.concatenate([np.zeros(0, np.int64), *each]) for each in zip(*found, strict=True)
+        )
 
     def take(self, rows: np.ndarray) -> pa.LargeStringArray:
         """The texts at these places, int64[n]."""
-        taken = [self._views[row] for row in rows.tolist()]
-        places = np.zeros(len(taken) + 1, np.int64)
-        np.cumsum([len(view) for view in taken], out=places[1:])
-        return pa.LargeStringArray.from_buffers(len(taken), pa.py_buffer(places), pa.py_buffer(b"".join(taken)))
+        from redpajama.kernels import gather  # takes a second, and not every command needs it
+
+        sizes = self._sizes[rows]
+        bounds = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(sizes, out=bounds[1:])
+        data = pa.allocate_buffer(int(bounds[-1]))
+        gather(self._places[rows], sizes, data.address)
+        return pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(bounds), data)
 
 
 class Rows:
@@ -74,8 +74,7 @@ class Rows:
 
 
 def _joined(kind: pa.DataType, pieces: list[pa.Array]) -> pa.Array | Scattered:
-    rows, size = sum(map(len, pieces)), sum(piece.nbytes for piece in pieces)
-    if pa.types.is_large_string(kind) and size > LONG * rows and not any(piece.null_count for piece in pieces):
+    if pa.types.is_large_string(kind) and pieces and not any(piece.null_count for piece in pieces):
         return Scattered(pieces)
     whole = pa.concat_arrays(pieces) if pieces else pa.array([], kind)
     pieces.clear()  # one column is there twice at a time

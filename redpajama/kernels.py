@@ -1,4 +1,4 @@
-"""What compiled kernels share: a decoder of UTF-8, 64-bit hashes, Unicode tables."""
+"""What compiled kernels share: a decoder of UTF-8, 64-bit hashes, Unicode tables, memory by its address."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 END_OF_CODES = 0x40000  # planes 4 to 16 hold no letter, mark, number or white space
 PRIME = np.uint64(0x100000001B3)  # FNV-1a
@@ -39,6 +41,24 @@ def compiled(function: Callable[..., Any]) -> Any:
         return njit(cache=True, nogil=True)(function)
     except RuntimeError:  # "no locator available": neither beside the package, nor at home, nor NUMBA_CACHE_DIR
         return njit(nogil=True)(function)
+
+
+@intrinsic
+def _copy(typing, target, place, size):
+    def generate(context, builder, signature, arguments):
+        target, place = (builder.inttoptr(address, cgutils.voidptr_t) for address in arguments[:2])
+        cgutils.raw_memcpy(builder, target, place, arguments[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@compiled
+def gather(places, sizes, target):
+    """Copy what stands at these addresses, int64[n], so many bytes each, int64[n], to one, back to back."""
+    for row in range(len(places)):
+        _copy(target, places[row], sizes[row])
+        target += sizes[row]
 
 
 @compiled

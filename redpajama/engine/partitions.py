@@ -23,6 +23,7 @@ from redpajama.engine.pages import (
     Packing,
     PageWriter,
     blake2b,
+    crc32,
     damaged,
     decode,
     index_bytes,
@@ -123,7 +124,7 @@ class PartitionWriter:
         return numbers[order], order, batches
 
     def _spill_rows(self) -> None:
-        pages = PageWriter(self._spill, self._packing and "lz4", PAGE_BYTES)
+        pages = PageWriter(self._spill, self._packing and "lz4", PAGE_BYTES, checksum=crc32)
         pages.add(*self._sorted())
         self._runs.append(_Run(self._spill, str(self._path), self._schema, pages.finish()))
 
@@ -214,7 +215,7 @@ class _Run:
             return False
         entry = self.entries[self._next]
         page = read_at(self._file, int(entry["offset"]), int(entry["bytes"]), self._name)
-        runs, ends, self._batch = decode(page, entry, self._name, self._schema)
+        runs, ends, self._batch = decode(page, entry, self._name, self._schema, crc32)
         self._numbers = np.repeat(runs, np.diff(ends, prepend=0))
         self._next += 1
         return True

@@ -11,6 +11,7 @@
 
 import errno
 import fcntl
+import gc
 import json
 import os
 import re
@@ -67,6 +68,8 @@ def equip(job: Job) -> None:
         os.environ.setdefault(name, value)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
+    if not _equipped:
+        gc.freeze()  # libraries' objects stay, and no collection need look at them again
     _equipped.add(job.run)
 
 
