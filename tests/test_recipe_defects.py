@@ -378,8 +378,8 @@ def test_defect_14_all_sources_write_one_schema(tmp_path):
     assert set(found) == set(SOURCES)
     for source, document in found.items():
         path = tmp_path / f"{source}.parquet"
-        with documents.DocumentWriter(path, source) as writer:
-            writer.add_document(document, normal_text_digest(document.text), bytes(24))
+        with documents.DocumentWriter(path, source, [{"url": "x"}]) as writer:
+            writer.add_document(document, normal_text_digest(document.text), bytes(24), "x")
         table = pa.parquet.read_table(path)
         assert table.schema.equals(documents.document_schema())
         assert table.column("source").to_pylist() == [source]

@@ -124,6 +124,7 @@ DOCUMENT = record(
     doc_id=TEXT,
     fate=TEXT,
     inputs=rows(TEXT),
+    input_document={"type": ["integer", "null"]},
     document_part=TEXT,
     document_row=COUNT,
     meta=ANY,

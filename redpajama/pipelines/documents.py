@@ -17,9 +17,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.corpus import inputs
+from redpajama.corpus import inputs, origins
 from redpajama.corpus.inputs import Found
 from redpajama.corpus.ledger import LedgerWriter
+from redpajama.corpus.origins import Input, Origins
 from redpajama.corpus.stages import EXTRACTED, INPUTS, READ
 from redpajama.dedup import paragraphs
 from redpajama.engine import tables
@@ -248,10 +249,12 @@ def deal_part(build: Build, part: Part, outputs: Outputs) -> Result:
     full = files if reader.is_gathered else list(not_empty(files, tally))
     documents = reader.read(full, options, part.name, tally)
     with LedgerWriter(outputs) as ledger:
-        dealt = readings.write(outputs, readings.deal(documents, sources, tally, part.name), ledger, tally)
+        made_of = [Origins(_inputs(files)) for _ in sources]
+        deal = readings.deal(documents, sources, made_of, tally, part.name)
+        dealt = readings.write(outputs, deal, ledger, tally)
         ledger.drain(tally)
     size = _all_bytes(files, tally, part.name)
-    return [_input(file) for file in files], {**tally.counts(), "raw_bytes": size, **dealt}
+    return readings.inputs(_inputs(files), made_of), {**tally.counts(), "raw_bytes": size, **dealt}
 
 
 def share_part(build: Build, part: Part, outputs: Outputs) -> Result:
@@ -262,16 +265,18 @@ def share_part(build: Build, part: Part, outputs: Outputs) -> Result:
         Versions(tally, given(source.kind), build.manifest.dedup.versions),
         not readings.number_of(build, source),
     )
-    with _writers(source, part.reads, outputs) as (writer, ledger):
+    made_of = readings.inputs_of(build, source, shared)
+    with _writers(source, part.reads, made_of, outputs) as (writer, ledger):
         if is_first:
             ledger.copy(build.store, shared)
-        documents = cleaner.before_dedup(readings.documents_of(build, source, shared), tally)
+        read = readings.documents_of(build, source, shared, made_of, tally)
+        documents = cleaner.before_dedup(read, tally)
         for versioned in versions.chosen(cleaner.after_dedup(documents, tally, again=False)):
-            writer.add_document(*versioned)
+            writer.add_document(*versioned, tally.file)
         ledger.drain(tally)
     writer.leave_out(versions.superseded)
     size = shared.counts["raw_bytes"] if is_first else 0
-    return shared.inputs, {**tally.counts(), **cleaner.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
+    return writer.inputs(), {**tally.counts(), **cleaner.counts(), "raw_bytes": size, "text_bytes": writer.text_bytes}
 
 
 def _opened(build: Build, source: Source, part: Part) -> tuple[list[RawFile], Any]:
@@ -301,19 +306,19 @@ def read_part(build: Build, part: Part, outputs: Outputs) -> Result:
     files, options = _opened(build, source, part)
     tally, cleaner = Tally(), _cleaner(build, source)
     versions = Versions(tally, given(source.kind), build.manifest.dedup.versions)
-    with _writers(source, part.reads, outputs) as (writer, ledger):
+    with _writers(source, part.reads, _inputs(files), outputs) as (writer, ledger):
         full = files if reader.is_gathered else list(not_empty(files, tally))
         documents = cleaner.before_dedup(reader.read(full, options, source.name, tally), tally)
         if not source.paragraphs:
             documents = cleaner.after_dedup(documents, tally, again=False)
         for versioned in versions.chosen(documents):
-            writer.add_document(*versioned)
+            writer.add_document(*versioned, tally.file)
             if tally.rows:
                 ledger.drain(tally)
         ledger.drain(tally)
     writer.leave_out(versions.superseded)
     size = _all_bytes(files, tally, source.name)
-    return [_input(file) for file in files], {
+    return writer.inputs(), {
         **tally.counts(),
         **cleaner.counts(),
         "raw_bytes": size,
@@ -327,24 +332,31 @@ def clean_part(build: Build, part: Part, outputs: Outputs) -> Result:
     texts = build.part(EXTRACTED, part.spec["texts"])
     repeats = paragraphs.repeats_in(build, source, texts)
     tally, cleaner = Tally.resume({**texts.counts, "kept": 0}), _cleaner(build, source)
-    with _writers(source, part.reads[:2], outputs) as (writer, ledger):
+    urls = origins.urls(texts.inputs)
+    with _writers(source, part.reads[:2], texts.inputs, outputs) as (writer, ledger):
         ledger.copy(build.store, texts)
         for batch in read_batches(build.store, texts.file(".parquet"), ["doc_id", "text", "meta", "version"]):
             ranked = dict(zip(*(batch.column(name).to_pylist() for name in ("doc_id", "version")), strict=True))
-            for document in cleaner.after_dedup(cleaned(batch, repeats, tally), tally, again=True):
+            for document in cleaner.after_dedup(cleaned(batch, repeats, urls, tally), tally, again=True):
                 tally.keep()
                 digest = normal_text_digest(document.text, given(source.kind))
-                writer.add_document(document, digest, ranked[document.doc_id])
+                writer.add_document(document, digest, ranked[document.doc_id], tally.file)
             ledger.drain(tally)
     lost = texts.counts["text_bytes"] - writer.text_bytes
     own = {"raw_bytes": texts.counts["raw_bytes"], "text_bytes": writer.text_bytes, "repeated_bytes": lost}
-    return texts.inputs, {**tally.counts(), **cleaner.counts(texts.counts), **own}
+    return writer.inputs(), {**tally.counts(), **cleaner.counts(texts.counts), **own}
 
 
-def cleaned(batch: pa.RecordBatch, repeats: paragraphs.Repeats, tally: Tally) -> Iterator[Document]:
-    """Documents (doc_id, text, meta) without their repeated lines; meta says how many there were (as CCNet's does)."""
+def cleaned(
+    batch: pa.RecordBatch, repeats: paragraphs.Repeats, urls: Iterator[str], tally: Tally
+) -> Iterator[Document]:
+    """Documents (doc_id, text, meta) without their repeated lines; meta says how many there were (as CCNet's does).
+
+    `urls`: of the raw file of each.
+    """
     rows = batch.to_pylist()
     for row, stay in zip(rows, repeats.stay(batch), strict=True):
+        tally.file = next(urls)
         lines = row["text"].split("\n")
         kept = list(compress(lines, stay))
         before = {"original_nlines": len(lines), "original_length": len(row["text"])}
@@ -356,14 +368,14 @@ def cleaned(batch: pa.RecordBatch, repeats: paragraphs.Repeats, tally: Tally) ->
         yield Document(row["doc_id"], text, meta)
 
 
-def _input(file: RawFile) -> dict[str, Any]:
+def _inputs(files: list[RawFile]) -> list[Input]:
+    return list(map(_input, files))
+
+
+def _input(file: RawFile) -> Input:
     """A file as part records name it, with its range if it is one of several."""
     whole = {"url": file.url, "bytes": file.bytes, "sha256": file.sha256}
     return {**whole, "start": file.start, "end": file.end} if file.end else whole
-
-
-def _raw_file(build: Build, found: dict[str, Any]) -> RawFile:
-    return RawFile(**{**found, "path": build.store.locate(found["path"])})
 
 
 def not_empty(files: list[RawFile], tally: Tally) -> Iterator[RawFile]:
@@ -377,8 +389,10 @@ def not_empty(files: list[RawFile], tally: Tally) -> Iterator[RawFile]:
 
 
 @contextmanager
-def _writers(source: Source, made_of: list[Any], outputs: Outputs) -> Iterator[tuple["DocumentWriter", LedgerWriter]]:
-    documents = DocumentWriter(outputs.file(".parquet"), source.name, short_id([source.name, made_of]))
+def _writers(
+    source: Source, made_of: list[Any], files: list[Input], outputs: Outputs
+) -> Iterator[tuple["DocumentWriter", LedgerWriter]]:
+    documents = DocumentWriter(outputs.file(".parquet"), source.name, files, short_id([source.name, made_of]))
     with documents as writer, LedgerWriter(outputs) as ledger:
         yield writer, ledger
 
@@ -387,14 +401,16 @@ class DocumentWriter(TableWriter):
     """Documents -> Parquet: id, text, source, meta, the digest of the normalised text, what ranks the versions of an
     id, and the signals."""
 
-    def __init__(self, path: Path, source: str, made_of: str = "") -> None:
-        """`made_of`: what tells the inputs; it goes into the metadata, so that no two parts have the same bytes."""
+    def __init__(self, path: Path, source: str, files: list[Input], made_of: str = "") -> None:
+        """`made_of`: what tells the files; it goes into the metadata, so that no two parts have the same bytes."""
         super().__init__(path, document_schema(), {"made of": made_of})
         self.path, self.source = path, source
         self.text_bytes = 0
+        self._origins, self._gone = Origins(files), list[int]()
 
-    def add_document(self, document: Document, digest: bytes, version: bytes) -> None:
-        """One document, as a `Versioned` has it."""
+    def add_document(self, document: Document, digest: bytes, version: bytes, url: str) -> None:
+        """One document, as a `Versioned` has it, and its raw file."""
+        self._origins.add(url)
         size = len(document.text.encode())
         self.text_bytes += size
         meta = orjson.dumps(document.meta, option=orjson.OPT_SORT_KEYS).decode()
@@ -402,8 +418,13 @@ class DocumentWriter(TableWriter):
 
     def leave_out(self, rows: list[int]) -> None:
         """Take rows of the closed file out again."""
+        self._gone = rows
         if rows:
             self.text_bytes -= pc.sum(tables.leave_out(self.path, rows).column("q_bytes")).as_py()
+
+    def inputs(self) -> list[Input]:
+        """The files, for the part's record."""
+        return self._origins.inputs(self._gone)
 
     def finish(self, arrays: list[pa.Array]) -> list[pa.Array]:
         return arrays + list(inline.measure(arrays[1]).values())
@@ -443,7 +464,7 @@ def _worst(counts: dict[str, Any]) -> list[tuple[str, int]]:
 
 EXTRACTED_STAGE = Single(
     name=EXTRACTED,
-    version=3,
+    version=4,
     libraries=LIBRARIES,
     after=(INPUTS, cuts.STAGE.name),
     depends=extracted_depends,
@@ -454,7 +475,7 @@ EXTRACTED_STAGE = Single(
 )
 READ_STAGE = Single(
     name=READ,
-    version=1,
+    version=2,
     libraries=LIBRARIES,
     after=(INPUTS, cuts.STAGE.name),
     depends=read_depends,
@@ -465,7 +486,7 @@ READ_STAGE = Single(
 )
 STAGE = Single(
     name="documents",
-    version=3,
+    version=4,
     libraries=LIBRARIES,
     after=(INPUTS, cuts.STAGE.name, READ, EXTRACTED, paragraphs.STAGE.name),
     depends=document_depends,

@@ -14,7 +14,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from redpajama.corpus import origins
 from redpajama.corpus.ledger import LedgerWriter
+from redpajama.corpus.origins import Input, Origins
 from redpajama.engine.partitions import PartitionWriter, read_range
 from redpajama.engine.parts import Outputs, PartRecord
 from redpajama.engine.shapes import Counts
@@ -37,15 +39,19 @@ def sources_of(build: Build, reading: str) -> list[Source]:
 
 
 def deal(
-    documents: Iterator[Document], sources: list[Source], tally: Tally, prefix: str
+    documents: Iterator[Document], sources: list[Source], made_of: list[Origins], tally: Tally, prefix: str
 ) -> Iterator[tuple[int, Document]]:
-    """(number of its source, document) of each that a source takes; ids are the source's."""
+    """(number of its source, document) of each that a source takes; ids are the source's.
+
+    `made_of`: of each source, the files of its documents.
+    """
     for document in documents:
         number = next((n for n, each in enumerate(sources) if meets_all(document.meta, each.where or {})), None)
         if number is None:
             tally.drop(document.doc_id, Reason.NOT_SELECTED)
             continue
         tally.keep()
+        made_of[number].add(tally.file)
         own = f"{sources[number].name}/{document.doc_id.removeprefix(prefix + '/')}"
         yield number, document._replace(doc_id=own)
 
@@ -64,6 +70,14 @@ def write(outputs: Outputs, dealt: Iterator[tuple[int, Document]], ledger: Ledge
         "dealt": {number: counts[number] for number in sorted(counts)},
         "digests": {number: digests[number].hexdigest() for number in sorted(digests)},
     }
+
+
+def inputs(files: list[Input], made_of: list[Origins]) -> list[Input]:
+    """The files of a part; where they are several, each with how many documents a source has of it."""
+    if len(files) == 1:
+        return files
+    counts = zip(*(each.counts() for each in made_of), strict=True)
+    return [{**file, "rows": list(rows)} for file, rows in zip(files, counts, strict=True)]
 
 
 def _batches(dealt: Iterator[tuple[int, Document]]) -> Iterator[tuple[np.ndarray, pa.Table]]:
@@ -102,12 +116,22 @@ def identity(build: Build, source: Source, part: PartRecord) -> list[Any]:
     return [part.counts["digests"].get(str(number), ""), [each["sha256"] for each in part.inputs], *account]
 
 
-def documents_of(build: Build, source: Source, part: PartRecord) -> Iterator[Document]:
-    """A source's own documents of a part."""
+def inputs_of(build: Build, source: Source, part: PartRecord) -> list[Input]:
+    """The files of a part, with the rows that are a source's own."""
+    number = number_of(build, source)
+    return [{**file, "rows": file["rows"][number]} if "rows" in file else file for file in part.inputs]
+
+
+def documents_of(
+    build: Build, source: Source, part: PartRecord, files: list[Input], tally: Tally
+) -> Iterator[Document]:
+    """A source's own documents of a part, which was made of some files."""
     number, file = number_of(build, source), part.file(ENDING)
     with build.store.open(*file) as opened:
         rows = read_range(opened, file.key, SCHEMA, number, number + 1)
-    for doc_id, text, meta in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+    columns = (column.to_pylist() for column in rows.columns)
+    for doc_id, text, meta, url in zip(*columns, origins.urls(files), strict=False):  # of one file there is no last
+        tally.file = url
         yield Document(doc_id, text, orjson.loads(meta))
 
 

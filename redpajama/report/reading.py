@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from redpajama.corpus import reader, verdicts
+from redpajama.corpus import origins, reader, verdicts
 from redpajama.corpus.stages import DOCUMENTS, SCORES, SIGNALS
 from redpajama.engine.parts import PartRecord
 from redpajama.engine.stages import Build
@@ -112,7 +112,8 @@ def _document(build: Build, doc_id: str, part: PartRecord, more: Entry) -> Entry
         build.store, part.file(".parquet"), ["doc_id", "source", "meta", "text"], [("doc_id", "=", doc_id)]
     )
     row = table.to_pylist()[0]
-    return {**row, "meta": json.loads(row["meta"]), "inputs": [file["url"] for file in part.inputs], **more}
+    origin = origins.origin(part, origins.row_of(build.store, part, doc_id))
+    return {**row, "meta": json.loads(row["meta"]), "inputs": origin.inputs, **more}
 
 
 # ---- what is gone

@@ -50,15 +50,14 @@ def _in_shards(place: dict[str, Any]) -> str:
 
 
 def _origin(story: Story) -> str:
-    """The raw files, and where the document stands since."""
+    """The raw file, or those that it may be from, and where the document stands since."""
     files = story["inputs"]
     read = files[0] if len(files) == 1 else f"one of {len(files):,} files: {_some(files)}"
-    part = (
-        f"; it is row {story['document_row']:,}, from 0, of {story['document_part']}"
-        if "document_part" in story
-        else ""
-    )
-    return f"It was read from {read}{part}."
+    if "document_part" not in story:
+        return f"It was read from {read}."
+    row, own = story["document_row"], story["input_document"]
+    among = f", document {own:,}, from 0, of those made of it" if own not in (None, row) else ""
+    return f"It was read from {read}{among}; it is row {row:,}, from 0, of {story['document_part']}."
 
 
 def _some(files: list[str], shown: int = 3) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from redpajama.corpus import spans
+from redpajama.corpus import origins, spans
 from redpajama.corpus.stages import DOCUMENTS, MIXTURE, TOKENS
 from redpajama.engine.parts import PartRecord
 from redpajama.engine.stages import Build
@@ -108,13 +108,8 @@ def _told(build: Build, part: PartRecord, row: dict[str, Any], token: int, text:
         "text": text[start:end],
         "after": text[end : end + AROUND],
         "document_part": documents.file(".parquet").key,
-        "inputs": list(map(_place, documents.inputs)),
+        "inputs": origins.origin(documents, origins.row_of(build.store, documents, row["doc_id"])).inputs,
     }
-
-
-def _place(file: dict[str, Any]) -> str:
-    """A file that a part read, with the range if it read only that."""
-    return f"{file['url']} bytes {file['start']}-{file['end']}" if "end" in file else file["url"]
 
 
 def _id_at(build: Build, part: PartRecord, token: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from redpajama.corpus import reader, spans, verdicts, withdrawn
+from redpajama.corpus import origins, reader, spans, verdicts, withdrawn
 from redpajama.corpus.addresses import address_of, mentioned
 from redpajama.corpus.stages import SIGNALS
 from redpajama.dedup import guard
@@ -74,19 +74,16 @@ def _find_ledger(build: Build, what: str) -> Iterator[tuple[dict[str, Any], Part
                 yield row, part
 
 
-def _place(file: dict[str, Any]) -> str:
-    """A file that a part read, with the range if it read only that."""
-    return f"{file['url']} bytes {file['start']}-{file['end']}" if "end" in file else file["url"]
-
-
 def _ledger_story(row: dict[str, Any], part: PartRecord) -> dict[str, Any]:
+    evidence = json.loads(row["evidence"])
+    own = [file for file in part.inputs if file["url"] == evidence.get("file")]
     return {
         "doc_id": row["doc_id"],
         "fate": f"{row['verdict']} by the pipeline: {row['reason']}",
         "value": row["value"],
         "threshold": row["threshold"],
-        "evidence": json.loads(row["evidence"]),
-        "inputs": [_place(file) for file in part.inputs],
+        "evidence": evidence,
+        "inputs": list(map(origins.place, own or part.inputs)),
     }
 
 
@@ -97,14 +94,17 @@ def _story(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, Any
     taken = withdrawn.of_part(build, part).filter(pc.field("doc_id") == row["doc_id"]).to_pylist()
     source = build.manifest.source_named(row["source"])
     measured = reader.beside(build, SIGNALS, part)
+    number = origins.row_of(build.store, part, row["doc_id"])
+    origin = origins.origin(part, number)
     signals = row | (_row_of(measured, row["doc_id"]) if measured else {})
     return {
         "doc_id": row["doc_id"],
         "fate": _withdrawn(taken[0]) if taken else _fate(build, row["source"], verdicts, places),
         "withdrawn": {name: taken[0][name] for name in ("request", "by", "similarity", "refill")} if taken else None,
-        "inputs": [_place(file) for file in part.inputs],
+        "inputs": origin.inputs,
+        "input_document": origin.row,
         "document_part": part.file(".parquet").key,
-        "document_row": _row_number(build, row["doc_id"], part),
+        "document_row": number,
         "meta": json.loads(row["meta"]),
         "signals": {name[2:]: value for name, value in signals.items() if name.startswith("q_")},
         "rules": rules.expand(source.quality),
@@ -123,11 +123,6 @@ def _scores(build: Build, row: dict[str, Any], part: PartRecord) -> dict[str, An
     table = scores.of_part(build, part)
     found = _row_of(table, row["doc_id"]) if table else {}
     return {name.removeprefix("q_"): value for name, value in found.items() if name != "doc_id"}
-
-
-def _row_number(build: Build, doc_id: str, part: PartRecord) -> int:
-    """From 0, in its documents part."""
-    return pc.index(read_table(build.store, part.file(".parquet"), ["doc_id"]).column("doc_id"), doc_id).as_py()
 
 
 def _row_of(table: pa.Table, doc_id: str) -> dict[str, Any]:
