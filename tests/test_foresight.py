@@ -1,19 +1,39 @@
 """What `plan` reckons of a build, beside what comes out: kept when it begins, told by `status`."""
 
+import contextlib
+import gzip
+import io
 import json
+import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import needs_shared
 from corpora import build, cli, write_corpus
+from fake_hub import HERE, Web, serve
 from test_demo import MANIFESTS
+from test_remote import manifest_at, raw_files
 from test_samples import PACKED, SAMPLES, SHARED
 
+from redpajama.commands import foresight
+from redpajama.commands.plan import understood
 from redpajama.engine.store import Store
 from redpajama.report import costs
 from redpajama.report.builds import read_build
 from redpajama.report.outcome import outcome
 
 AGREE = 0.25  # of documents, tokens and bytes on disk
+
+
+def as_parquet(rows: bytes) -> bytes:
+    """The readable rows of packed JSON lines."""
+    found, sink = [], io.BytesIO()
+    for line in gzip.decompress(rows).splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    pq.write_table(pa.Table.from_pylist(found), sink)
+    return sink.getvalue()
 
 
 def planned(root) -> dict[str, tuple[float, float]]:
@@ -77,6 +97,54 @@ def test_the_figures_of_a_build_are_made_once_and_again_for_another_manifest(tmp
     build(path, tmp_path / "r", "--workers", 1)
     assert file.stat().st_mtime_ns > first
     assert cli("verify", tmp_path / "r").returncode == 0
+
+
+@pytest.mark.parametrize("is_parquet", [False, True], ids=["json", "parquet"])
+def test_what_is_downloaded_is_reckoned_from_the_copies_and_asked_for_once(tmp_path, is_parquet):
+    manifest, root = write_corpus(tmp_path / "in"), tmp_path / "r"
+    web = Web(raw_files(manifest))
+    if is_parquet:  # read from its end: of the begin alone nothing can be reckoned
+        web.files = {name.replace("json.gz", "parquet"): as_parquet(data) for name, data in web.files.items()}
+    with serve(web) as url:
+        path = manifest_at(tmp_path, manifest, f"{url}/")
+        if is_parquet:
+            path.write_text(path.read_text().replace("json.gz", "parquet").replace('"c4"', '"rows"'))
+        build(path, root, "--workers", 1, **HERE)
+        assert {each.path: len(web.bodies(each.path)) for each in web.bodies()} == dict.fromkeys(web.files, 1)
+        web.requests.clear()
+        check(root)
+        build(path, root, "--workers", 1, **HERE)
+        assert not web.bodies()
+    for name, (before, after) in planned(root).items():
+        assert before > 0, name
+        assert after > 0, name
+
+
+def test_where_no_copy_is_nothing_is_asked_and_nothing_compared(tmp_path):
+    manifest, root = write_corpus(tmp_path / "in"), tmp_path / "r"
+    web = Web(raw_files(manifest))
+    with serve(web) as url:
+        path = manifest_at(tmp_path, manifest, f"{url}/")
+        build(path, root, "--workers", 1, **HERE)
+        (root / "index/plan-small.json").unlink()
+        shutil.rmtree(root / "inputs/fetched")
+        web.requests.clear()
+        model, listed, _ = understood(str(path), {}, [])
+        foresight.keep(Store(str(root)), model, listed, 1)
+        assert not web.bodies()
+    assert planned(root) == {}
+
+
+def test_a_source_whose_size_no_server_tells_is_unknown_and_not_empty(tmp_path):
+    model, listed, wrong = understood(str(write_corpus(tmp_path)), {}, [])
+    tried = foresight.look_into(model, listed, wrong)
+    whole = foresight.foresee(model, listed, tried, 1)
+    unsized = [
+        entry | ({"path": "https://x.example/a", "bytes": 0} if entry["source"] == "news" else {}) for entry in listed
+    ]
+    found = foresight.foresee(model, unsized, tried, 1)
+    assert (whole["unknown"], found["unknown"]) == ([], ["news"])
+    assert found["documents"] == whole["reading"]["web"]["documents"]
 
 
 def test_a_vocabulary_of_more_ids_and_a_miniature_count_as_the_build_writes_them(tmp_path):

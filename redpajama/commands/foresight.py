@@ -4,19 +4,20 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redpajama.hashing import canonical_json, short_id
-from redpajama.raw.io import listed_of
+from redpajama.raw.io import Listed, RawFile, listed_of, scheme_of
 
 if TYPE_CHECKING:
     from redpajama.commands.table import Table
     from redpajama.engine.store import Store
     from redpajama.manifest import Manifest
     from redpajama.mistakes import Mistake
-    from redpajama.pipelines.glance import Trial
+    from redpajama.pipelines.glance import Bring, Trial
 
 SECONDS = 5.0  # at most, of looking into files when a build begins
 OWN_BYTES = 48  # of text for each entry of a tokenizer that is trained: less says nothing of its tokens
@@ -33,11 +34,19 @@ NAMES = {
 
 
 def look_into(
-    model: "Manifest", listed: list[dict[str, Any]], wrong: "list[Mistake]", seconds: float | None = None
+    model: "Manifest",
+    listed: list[dict[str, Any]],
+    wrong: "list[Mistake]",
+    seconds: float | None = None,
+    bring: "Bring | None" = None,
 ) -> "dict[str, list[Trial]]":
     """{source: what its pipeline made of some of its files}; what it cannot read is put into `wrong`.
 
-    A source with another mistake in it is not tried. `seconds` are for all; `glance.SECONDS` if not given.
+    A source with another mistake in it is not tried.
+
+    Args:
+        seconds: for all; `glance.SECONDS` if not given.
+        bring: another way to a file than `glance.brought`.
     """
     from redpajama.mistakes import Mistake, key_of
     from redpajama.pipelines import SOURCES, glance
@@ -51,7 +60,7 @@ def look_into(
     for place, (key, source) in enumerate(sources):
         files = [listed_of(entry, {}) for entry in listed if entry["source"] == source.name]
         own = max(0.0, deadline - time.monotonic()) / (len(sources) - place)
-        looked = list(glance.trials(source, files, own))
+        looked = list(glance.trials(source, files, own, bring=bring or glance.brought))
         wrong += [Mistake(f"{key}.inputs", said) for said in glance.complaints(source, looked)]
         if trials := [trial for _, trial in looked if trial]:
             tried[source.name] = trials
@@ -66,7 +75,8 @@ def foresee(
 ) -> dict[str, Any]:
     """{reading: by source, stages, documents, text_bytes, tokens, core_seconds, seconds, disk_bytes, peak_disk_bytes}.
 
-    Empty where nothing was looked into. Sources that were not are left out, and named in `unknown`.
+    Empty where nothing was looked into. Sources that were not, or whose sizes a web server does not say, are left out,
+    and named in `unknown`.
 
     Args:
         listed: the inputs, as `preflight.list_inputs` gives them.
@@ -77,6 +87,8 @@ def foresee(
     sizes = {source.name: 0 for source in manifest.readers}
     for entry in listed:
         sizes[entry["source"]] = sizes.get(entry["source"], 0) + (entry["bytes"] or entry["about_bytes"])
+    unsized = {entry["source"] for entry in listed if _is_unsized(entry)}
+    tried = {name: trials for name, trials in tried.items() if name not in unsized}
     reading = reckon.reckon(sizes, tried, _bytes_a_token(manifest, listed, tried))
     if not reading:
         return {}
@@ -86,6 +98,10 @@ def foresee(
     sums = {key: sum(row[key] for row in reading.values()) for key in ("documents", "text_bytes", "tokens")}
     unknown = [source.name for source in manifest.readers if source.name not in reading]
     return {**found, **sums, "reading": reading, "cores": cores, "seconds": round(seconds, 1), "unknown": unknown}
+
+
+def _is_unsized(entry: dict[str, Any]) -> bool:
+    return not (entry["bytes"] or entry["about_bytes"]) and scheme_of(entry["path"]) in ("http", "https")
 
 
 def _totals(
@@ -242,7 +258,7 @@ def lines(found: dict[str, Any], price: float) -> Iterator[str]:
         f"(texts as they compress here; partition files go once they are read)"
     )
     if found["unknown"]:
-        yield f"unknown  nothing was read of {', '.join(found['unknown'])}: not in these sums"
+        yield f"unknown  of {', '.join(found['unknown'])} nothing was read, or no size is known: not in these sums"
 
 
 # ---- kept
@@ -254,18 +270,31 @@ def key_of(name: str) -> str:
 
 
 def keep(store: "Store", manifest: "Manifest", listed: list[dict[str, Any]], cores: int) -> None:
-    """Write down what a plan would have said of a build, unless that was done of the same manifest and inputs.
-
-    Not where inputs are downloaded: a look at them would be asked for once more.
-    """
-    if any(listed_of(entry, {}).is_downloaded for entry in listed):
-        return
+    """Write down what a plan would have said of a build, unless that was done of the same manifest and inputs."""
     inputs = [[entry["url"], entry["bytes"], entry["sha256"]] for entry in listed]
     stamp = short_id([manifest.model_dump(mode="json"), inputs])
     if kept(store, manifest.name).get("stamp") == stamp:
         return
-    found = foresee(manifest, listed, look_into(manifest, listed, [], SECONDS), cores)
+    tried = look_into(manifest, listed, [], SECONDS, _from_copies(store, manifest, listed))
+    found = foresee(manifest, listed, tried, cores)
     store.write(key_of(manifest.name), canonical_json({"stamp": stamp, **found}))
+
+
+def _from_copies(store: "Store", manifest: "Manifest", listed: list[dict[str, Any]]) -> "Bring":
+    """What was downloaded is looked at where the build put it, so that no server is asked again."""
+    from redpajama.pipelines import glance
+    from redpajama.report.listing import copy_of
+
+    entries = {(entry["path"], entry["url"]): entry for entry in listed}
+
+    def bring(file: Listed, folder: Path) -> RawFile | None:
+        if not file.is_downloaded:
+            return glance.brought(file, folder)
+        copy = copy_of(manifest, store, entries[file.path, file.url])
+        here = copy and replace(file, path=copy["path"], bytes=copy["bytes"], requester_pays=False)
+        return glance.brought(here, folder) if here else None
+
+    return bring
 
 
 def kept(store: "Store", name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import itertools
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ TEXT_FIELDS = ("text", "content", "contents", "body", "document", "raw_content",
 EPRINT = re.compile(r"^\d{4}/(\d{4}\.\d{4,5}|[a-z-]+\d{7})\.(gz|pdf)$")
 
 Rows = list[dict[str, Any]]
+Bring = Callable[[Listed, Path], RawFile | None]  # a file, or its begin, perhaps in a folder; None: it is not to be had
 
 
 @dataclass
@@ -267,7 +268,7 @@ def _add(found: Trial, document: Document, tally: Tally) -> None:
 
 
 def trials(
-    source: Source, files: Sequence[Listed], seconds: float, count: int = FILES
+    source: Source, files: Sequence[Listed], seconds: float, count: int = FILES, bring: Bring = brought
 ) -> Iterator[tuple[Look, Trial | None]]:
     """What `count` files of a source are, and what its pipeline makes of each (None: it was not tried)."""
     reader, chosen = pipeline(source.pipeline), sampled(files, count)
@@ -278,7 +279,7 @@ def trials(
             left = deadline - time.monotonic()
             if left <= 0:
                 return
-            raw = _brought_or_none(file, Path(folder))
+            raw = _brought_or_none(file, Path(folder), bring)
             if raw is None:
                 continue
             found, own = look(file, raw), _resolved(source, options, raw)
@@ -288,9 +289,9 @@ def trials(
             yield found, attempt(source, file, raw, own, until, is_cut) if can else None
 
 
-def _brought_or_none(file: Listed, folder: Path) -> RawFile | None:
+def _brought_or_none(file: Listed, folder: Path, bring: Bring) -> RawFile | None:
     try:
-        return brought(file, folder)
+        return bring(file, folder)
     except (Unavailable, InputError, PermissionError):
         return None  # whether it is to be had is another question, asked elsewhere
 

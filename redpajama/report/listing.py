@@ -41,6 +41,15 @@ def listed_now(manifest: Manifest, store: Store, listed: list[dict[str, Any]], r
     return [*found, *(_files_of(name, (), earlier[name]) for name in sorted(gone))]
 
 
+def copy_of(manifest: Manifest, store: Store, listed: dict[str, Any]) -> Found | None:
+    """The copy of a file that a build downloaded; None where there is none, or the server tells no version of it."""
+    [planned] = _planned(manifest, store, [listed])
+    [record] = committed_each(store, [part.stem for part in planned.parts()])
+    if record is None or not store.exists(record.inputs[0]["path"]):
+        return None
+    return {**record.inputs[0], "path": store.locate(record.inputs[0]["path"])}
+
+
 def _planned(manifest: Manifest, store: Store, listed: list[dict[str, Any]]) -> list[Planned]:
     """What the stage `inputs` plans for these files; what tells no version is not known from any run."""
     stage = replace(inputs.STAGE, pieces=lambda build: [inputs.piece(each, "") for each in listed])
