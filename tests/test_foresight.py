@@ -9,7 +9,8 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import needs_shared
+from balanced import read_balanced
+from conftest import needs_shared, raw_file
 from corpora import build, cli, write_corpus
 from fake_hub import HERE, Web, serve
 from test_demo import MANIFESTS
@@ -19,7 +20,10 @@ from test_samples import PACKED, SAMPLES, SHARED
 from redpajama.commands import foresight
 from redpajama.commands.plan import understood
 from redpajama.engine.store import Store
-from redpajama.report import costs
+from redpajama.manifest import Source
+from redpajama.pipelines import glance, pipeline
+from redpajama.raw.io import Listed
+from redpajama.report import costs, reckon
 from redpajama.report.builds import read_build
 from redpajama.report.outcome import outcome
 
@@ -145,6 +149,29 @@ def test_a_source_whose_size_no_server_tells_is_unknown_and_not_empty(tmp_path):
     found = foresight.foresee(model, unsized, tried, 1)
     assert (whole["unknown"], found["unknown"]) == ([], ["news"])
     assert found["documents"] == whole["reading"]["web"]["documents"]
+
+
+def test_files_that_were_drawn_by_size_count_alike_and_once_for_each_place():
+    listed = [Listed(name, name, size, "") for name, size in (("a", 70), ("b", 20), ("c", 10))]
+    assert [(file.url, places) for file, places in glance.sampled(listed).items()] == [("a", 2), ("b", 1)]
+    large = glance.Trial(listed[0], places=2, raw_bytes=70, documents=7, text_bytes=140, seconds=0.7)
+    small = glance.Trial(listed[1], raw_bytes=20, documents=20, text_bytes=10, seconds=2.0)
+    found = reckon.reckon({"s": 300}, {"s": [large, small, glance.Trial(listed[2])]})["s"]
+    assert (found["documents"], found["text_bytes"], found["core_seconds"]) == (120, 450, 12.0)
+
+
+@needs_shared
+def test_three_of_many_repositories_stand_for_all():
+    """Sixteen of the files were not seen; by sums a third of the texts was reckoned."""
+    paths = sorted((SHARED / "github/repos").glob("*.tar.gz"))
+    listed = [Listed(path.name, str(path), path.stat().st_size, "") for path in paths]
+    source, reader = Source(name="src", pipeline="github", inputs=["x"]), pipeline("github")
+    tried = [trial for _, trial in glance.trials(source, listed, 60.0) if trial]
+    found = reckon.reckon({"src": sum(file.bytes for file in listed)}, {"src": tried})["src"]
+    texts = [document.text for document in read_balanced(reader, [raw_file(path) for path in paths])[0]]
+    assert (len(paths), len(tried)) == (19, 3)
+    assert found["documents"] == pytest.approx(len(texts), rel=AGREE)
+    assert found["text_bytes"] == pytest.approx(sum(len(text.encode()) for text in texts), rel=AGREE)
 
 
 def test_a_vocabulary_of_more_ids_and_a_miniature_count_as_the_build_writes_them(tmp_path):

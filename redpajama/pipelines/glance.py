@@ -9,8 +9,9 @@ import itertools
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Trial:
     """What a pipeline made of the begin of a file."""
 
     file: Listed
+    places: int = 1  # for which the file stands, of those that were drawn from the source's bytes
     raw_bytes: int = 0  # that were read
     is_cut: bool = False  # only the begin of the file is here
     seconds: float = 0.0
@@ -95,14 +97,15 @@ class Trial:
 # ---- bytes
 
 
-def sampled(files: Sequence[Listed], count: int = FILES) -> list[Listed]:
-    """So many of the files: those in which the bytes stand that cut the whole into as many parts as evenly.
+def sampled(files: Sequence[Listed], count: int = FILES) -> Counter[Listed]:
+    """At most so many of the files, in order: those in which the bytes stand that cut the whole into as many parts
+    as evenly, and how many of these each has.
 
-    So a large file is read rather than a small one, and the rates of the files are those of the source.
+    So a large file is read rather than a small one, and the mean of the files' rates is that of the source.
     """
     ends = list(itertools.accumulate(max(1, file.bytes or file.about_bytes) for file in files))
     wanted = [ends[-1] * (2 * place + 1) / (2 * count) for place in range(count)] if files else []
-    return [files[place] for place in sorted({bisect.bisect_left(ends, each) for each in wanted})]
+    return Counter(files[bisect.bisect_left(ends, each)] for each in wanted)
 
 
 def brought(file: Listed, folder: Path) -> RawFile | None:
@@ -275,7 +278,7 @@ def trials(
     deadline = time.monotonic() + seconds
     options = {key: value for key, value in source.options.items() if key not in reader.side_files}
     with tempfile.TemporaryDirectory(prefix="redpajama-") as folder:
-        for number, file in enumerate(chosen):
+        for number, (file, places) in enumerate(chosen.items()):
             left = deadline - time.monotonic()
             if left <= 0:
                 return
@@ -286,7 +289,8 @@ def trials(
             is_cut = raw.bytes < (file.bytes or file.about_bytes)
             until = time.monotonic() + left / (len(chosen) - number)
             can = found.format != "empty" and not (is_cut and found.format in WHOLE)
-            yield found, attempt(source, file, raw, own, until, is_cut) if can else None
+            trial = attempt(source, file, raw, own, until, is_cut) if can else None
+            yield found, trial and replace(trial, places=places)
 
 
 def _brought_or_none(file: Listed, folder: Path, bring: Bring) -> RawFile | None:
