@@ -9,6 +9,7 @@ from redpajama.corpus import withdrawn
 from redpajama.corpus.inputs import listing_key
 from redpajama.corpus.stages import INPUTS
 from redpajama.engine import workers
+from redpajama.engine.claims import MIN_MEAN_BYTES
 from redpajama.engine.gathered import stage_of
 from redpajama.engine.shapes import Stage
 from redpajama.engine.stages import Build, Job
@@ -68,6 +69,7 @@ def build(
             store.url,
             run,
             claims=claims if shares else "",
+            claim_bytes=claim_bytes(store, shares, is_sole),
             signed=signed,
             environment=environment or {},
             withdrawn=requests,
@@ -96,12 +98,24 @@ def build_again(
     store, until = Store(root), record["until"]
     with workers.hold_root(root, is_sole) as (run, claims):
         manifest, before = Manifest(**record["manifest"]), records_of(record)
-        job = Job(manifest, store.url, run, claims=claims if shares else "", withdrawn=withdrawn.in_root(store))
+        job = Job(
+            manifest,
+            store.url,
+            run,
+            claims=claims if shares else "",
+            claim_bytes=claim_bytes(store, shares, is_sole),
+            withdrawn=withdrawn.in_root(store),
+        )
         stages = from_withdrawal(manifest, until)
         begun = beam.Begun(before, tuple(record["removing"]))
         return _through(
             job, stages, until, lambda: beam.run(job, stages, arguments, shares, begun), claims, watch, record
         )
+
+
+def claim_bytes(store: Store, shares: int, is_sole: bool) -> int:
+    """How large parts are that workers claim in the store; 0 where they share a folder, or nobody tried conditions."""
+    return 0 if shares or is_sole or not store.has_conditions else MIN_MEAN_BYTES
 
 
 def _through(

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from corpora import digest
 
-from redpajama.engine import gathered, homes, runner
+from redpajama.engine import claims, gathered, homes, runner
 from redpajama.engine.homes import Home
 from redpajama.engine.shapes import PerPart, Piece, Regrouped, Single
 from redpajama.engine.stages import Job
@@ -112,7 +112,7 @@ def new_job(root: Path, files: dict) -> Job:
 
 def forget() -> None:
     """Empty the caches: the next step is another process."""
-    for cache in (gathered.stage_of, gathered.parts_of, homes._held, runner._read_plan, runner._read_state):
+    for cache in (gathered.stage_of, gathered.parts_of, homes._held, runner._read_plan, runner._read_state, claims.of):
         cache.cache_clear()
 
 

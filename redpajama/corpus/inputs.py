@@ -60,7 +60,7 @@ def lanes(part: Part) -> tuple[str, int]:
     return hosts.host_of(HubPath.parse(path).web if scheme_of(path) == "hf" else path), hosts.per_host()
 
 
-STAGE = Single(name="inputs", version=1, pieces=listed_files, work=identify, scratch=True, lanes=lanes)
+STAGE = Single(name="inputs", version=1, pieces=listed_files, work=identify, scratch=True, lanes=lanes, weighed=True)
 
 
 # ---- for readers

@@ -157,6 +157,7 @@ STAGE = Single(
     depends=depends,
     pieces=pieces,
     work=find,
+    weighed=True,
     removes=True,
     homes=(verdicts.HOME, spans.HOME),
 )

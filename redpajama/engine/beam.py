@@ -153,6 +153,9 @@ def _leave_last_state(signal: bytes, turn: Turn) -> None:
     turn.job.store.write(runner.last_state_key(turn.job.run), canonical_json(state))
 
 
+CLAIMED, NOTHING_LEFT = b"claimed", -1
+
+
 @dataclass
 class RunStep(beam.PTransform[PCollection[bytes], PCollection[bytes]]):
     """Plan the parts, do them, check and commit. Elements carry nothing but numbers: the state lies in the store."""
@@ -161,14 +164,22 @@ class RunStep(beam.PTransform[PCollection[bytes], PCollection[bytes]]):
     shares: int
 
     def expand(self, signal: PCollection[bytes]) -> PCollection[bytes]:
-        return (
+        done = (
             signal
             | "Plan" >> beam.ParDo(PlanParts(self.turn, self.shares))
             | "Deal out" >> beam.GroupByKey()
             | "Work" >> beam.ParDo(DoParts(self.turn))
             | "Gather" >> beam.GroupByKey()
-            | "Commit" >> beam.ParDo(Commit(self.turn))
         )
+        if self.turn.job.claim_bytes and self.turn.step.weighed:
+            done = (
+                done
+                | "Look" >> beam.ParDo(FindLeft(self.turn))
+                | "Deal again" >> beam.GroupByKey()
+                | "Work again" >> beam.ParDo(DoLeft(self.turn))
+                | "Gather again" >> beam.GroupByKey()
+            )
+        return done | "Commit" >> beam.ParDo(Commit(self.turn))
 
 
 @beam.typehints.with_input_types(bytes)
@@ -189,14 +200,43 @@ class PlanParts(beam.DoFn):
 @beam.typehints.with_input_types(tuple[int, Iterable[bytes]])
 @beam.typehints.with_output_types(tuple[int, bytes])
 class DoParts(beam.DoFn):
-    """A number -> a signal, after the part of that number, or all parts that could be claimed."""
+    """A number -> a signal, after the part of that number, or all parts that could be claimed; it tells claims."""
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
         workers.equip(self.turn.job)
-        runner.do(self.turn, element[0])
+        yield 0, CLAIMED if runner.do(self.turn, element[0]) else b""
+
+
+@beam.typehints.with_input_types(tuple[int, Iterable[bytes]])
+@beam.typehints.with_output_types(tuple[int, bytes])
+class FindLeft(beam.DoFn):
+    """All signals of a step -> a number for each part that was claimed and is not there, and NOTHING_LEFT."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+        workers.equip(self.turn.job)
+        yield NOTHING_LEFT, b""  # the step goes on, whatever a replay finds
+        if CLAIMED in element[1]:
+            yield from ((number, b"") for number in runner.left(self.turn))
+
+
+@beam.typehints.with_input_types(tuple[int, Iterable[bytes]])
+@beam.typehints.with_output_types(tuple[int, bytes])
+class DoLeft(beam.DoFn):
+    """A number -> a signal, after the part of that number."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+        workers.equip(self.turn.job)
+        if element[0] != NOTHING_LEFT:
+            runner.do_left(self.turn, element[0])
         yield 0, b""
 
 

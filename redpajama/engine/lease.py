@@ -21,14 +21,13 @@ from typing import NamedTuple
 from fsspec.asyn import sync
 
 from redpajama.engine import faults
-from redpajama.engine.store import Store
+from redpajama.engine.store import Refused, Store
 from redpajama.errors import BuildFailed, UserError
 from redpajama.hashing import canonical_json
 
 LEASE_KEY = ".lease"
 LEASE_SECONDS = float(os.environ.get("REDPAJAMA_LEASE_SECONDS", "60"))
 HEARTBEAT_SECONDS = LEASE_SECONDS / 4
-REFUSED = ("PreconditionFailed", "412", "ConditionalRequestConflict")  # codes of S3
 TRIES = 3  # of a write that is refused though the lease is ours
 
 
@@ -203,29 +202,17 @@ def is_fresh(store: Store) -> bool:
 # ---- S3
 
 
-class Refused(Exception):
-    """A condition does not hold."""
-
-
 def _put(store: Store, body: bytes, etag: str) -> str:
     """Write the lease if it still has that ETag, or if there is none; its new ETag.
 
     Raises:
         Refused: it is another by now. UserError: the store knows no conditions.
     """
-    bucket, _, name = store.path(LEASE_KEY).partition("/")
-    condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
     try:
-        return str(store.fs.call_s3("put_object", Bucket=bucket, Key=name, Body=body, **condition)["ETag"])
-    except FileExistsError:
-        raise Refused from None
-    except FileNotFoundError:
-        raise Refused from None  # removed by hand, or by an older version
+        return store.write_if(LEASE_KEY, body, etag)
     except OSError as error:
         if error.errno == errno.ENOSYS:
             raise _no_conditions(store) from None
-        if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in REFUSED:
-            raise Refused from None
         raise
 
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
-from redpajama.engine import faults, homes, workers
+from redpajama.engine import claims, faults, homes, workers
+from redpajama.engine.claims import Claims
 from redpajama.engine.gathered import commit_stage, is_there, is_whole, stage_of
 from redpajama.engine.partitions import DamagedPartitions
 from redpajama.engine.parts import Part, PartRecord, Stopped, committed_each, run_part
@@ -131,6 +132,7 @@ class Plan(NamedTuple):
     parameters: dict[str, dict[str, Any]]  # {name: what the stage record says of its fingerprint}, of the others
     spared: dict[str, str]  # {name: key of a stage record that nobody needs: what it would serve is there}
     dealt: tuple[tuple[int, ...], ...] = ()  # the numbers of the parts of each element; (): an element a part
+    claimed: bool = False  # the parts are claimed in the store; then whoever gets an element does what is free
 
     @property
     def elements(self) -> int:
@@ -159,7 +161,7 @@ def _planned(turn: Turn) -> int | None:
 
 def _made(turn: Turn) -> Plan:
     state = read_state(turn.job, turn.before)
-    return _plan(turn.job.store, turn.step, [] if "failed" in state else turn.step.plan(turn.build(state)))
+    return _plan(turn.job, turn.step, [] if "failed" in state else turn.step.plan(turn.build(state)))
 
 
 def _write_plan(turn: Turn, made: Plan) -> int:
@@ -174,7 +176,8 @@ def _write_plan(turn: Turn, made: Plan) -> int:
     return made.elements
 
 
-def _plan(store: Store, step: Step, found: list[Planned]) -> Plan:
+def _plan(job: Job, step: Step, found: list[Planned]) -> Plan:
+    store = job.store
     parts: list[Part] = []
     done: list[str] = []
     records: dict[str, str] = {}
@@ -193,7 +196,14 @@ def _plan(store: Store, step: Step, found: list[Planned]) -> Plan:
             done += [part.stem] if is_done else []
             parts += [] if is_done else [part]
     parts.sort(key=lambda part: (-part.size, part.stem))
-    return Plan(tuple(parts), tuple(sorted(done)), records, tuple(whole), parameters, spared, _dealt(step, parts))
+    dealt = _dealt(step, parts)
+    claimed = step.weighed and not dealt and _are_claimed(job, parts, sizes_below)
+    return Plan(tuple(parts), tuple(sorted(done)), records, tuple(whole), parameters, spared, dealt, claimed)
+
+
+def _are_claimed(job: Job, parts: list[Part], sizes_below: Callable[[str], dict[str, int]]) -> bool:
+    """Whether parts are claimed in the store; not where an old record would pass for that of a part that is done."""
+    return claims.pay(job, parts) and not any(f"{part.stem}.json" in sizes_below(part.folder) for part in parts)
 
 
 def _dealt(step: Step, parts: Sequence[Part]) -> tuple[tuple[int, ...], ...]:
@@ -230,22 +240,64 @@ def _read_plan(store: Store, key: str) -> Plan:
 # ---- do
 
 
-def do(turn: Turn, number: int) -> None:
-    """The parts of that element; where workers of one machine share a list, every part that can be claimed."""
+def do(turn: Turn, number: int) -> bool:
+    """The parts of that element; where workers share a list, every part that can be claimed.
+
+    Returns:
+        Whether this process was to claim parts in the store: then some may be `left`.
+    """
     workers.enter(turn.job)
+    own = claims.of(turn.job.store, turn.job.run, turn.step.stage)
+    if not own.is_through:
+        _do_each(turn, _mine(turn, number, own))
+    return own.is_begun
+
+
+def left(turn: Turn) -> list[int]:
+    """The numbers of the parts that were claimed and are not there: their workers died. None once the run is over."""
+    job = turn.job
+    if workers.is_stopped(job) or _state_after(turn) is not None:
+        return []
+    plan = read_plan(job, turn.step.stage)
+    sizes_below = lru_cache(lambda folder: _tried(partial(job.store.sizes, folder)))
+    return [n for n, part in enumerate(plan.parts) if f"{part.stem}.json" not in sizes_below(part.folder)]
+
+
+def do_left(turn: Turn, number: int) -> None:
+    """One of these."""
+    workers.enter(turn.job)
+    _do_each(turn, _dealt_out(turn, number))
+
+
+def _do_each(turn: Turn, parts: Iterator[Part]) -> None:
+    """Parts, asked for one after the other; none where the step is over, or what was before it failed."""
     state = read_state(turn.job, turn.before)
     if "failed" in state or _state_after(turn) is not None:
         return
     build = turn.build(state)
-    for part in _mine(turn, number):
+    for part in parts:
         _do_part(turn, build, part)
 
 
-def _mine(turn: Turn, number: int) -> Iterator[Part]:
+def _mine(turn: Turn, number: int, own: Claims) -> Iterator[Part]:
     plan, job = read_plan(turn.job, turn.step.stage), turn.job
     if job.claims:
         yield from (part for part in plan.parts if not workers.failed(job) and workers.claim(job, part))
-        return
+    elif plan.claimed:
+        yield from _claimed(turn, plan, own)
+    else:
+        yield from _dealt_out(turn, number)
+
+
+def _claimed(turn: Turn, plan: Plan, own: Claims) -> Iterator[Part]:
+    while not workers.is_stopped(turn.job):
+        if (rank := _tried(partial(own.claim, len(plan.parts)))) is None:
+            return
+        yield plan.parts[rank]
+
+
+def _dealt_out(turn: Turn, number: int) -> Iterator[Part]:
+    plan, job = read_plan(turn.job, turn.step.stage), turn.job
     own = plan.dealt[number] if plan.dealt else range(number, min(number + 1, len(plan.parts)))
     for part in (plan.parts[each] for each in own):
         if workers.is_stopped(job):
@@ -258,7 +310,7 @@ def _do_part(turn: Turn, build: Build, part: Part) -> None:
     """One part; what goes wrong with the data becomes a note."""
     started, cpu, job = time.monotonic(), time.process_time(), turn.job
     stopped = partial(workers.is_stopped, job)
-    with failures_noted(turn, part.key, part.stem), suppress(Stopped):
+    with failures_noted(turn, part.key, part), suppress(Stopped):
         record = _tried(
             lambda: run_part(job.store, part, lambda outputs: turn.step.work(build, part, outputs), stopped)
         )
@@ -280,26 +332,27 @@ def _tried(work: Callable[[], T]) -> T:
 
 
 @contextmanager
-def failures_noted(turn: Turn, what: str, where: str = "") -> Iterator[None]:
-    """What goes wrong becomes a note, one line. A part whose file is damaged is forgotten, so that it is redone.
-
-    Args:
-        where: the part, for what is no failure of the data.
-    """
+def failures_noted(turn: Turn, what: str, part: Part | None = None) -> Iterator[None]:
+    """What goes wrong becomes a note, one line. A part whose file is damaged is forgotten, so that it is redone."""
     job, stage = turn.job, turn.step.stage
     try:
         yield
     except (BuildFailed, InputError) as error:
-        if not _comes_late(turn):
+        if not _comes_late(turn, part):
             workers.note_failure(job, stage, what, _message(job.store, error))
     except Exception as error:  # noqa: BLE001 (an engine would print each traceback, and try again what cannot pass)
-        if not _comes_late(turn):
-            workers.note_crash(job, stage, what, where or f"stage {stage}", error)
+        if not _comes_late(turn, part):
+            workers.note_crash(job, stage, what, part.stem if part else f"stage {stage}", error)
 
 
-def _comes_late(turn: Turn) -> bool:
+def _comes_late(turn: Turn, part: Part | None) -> bool:
     """Another did the part, and what it reads may be gone; or the run is over."""
-    return _state_after(turn) is not None or _is_over(turn.job)
+    return _state_after(turn) is not None or _is_over(turn.job) or (part is not None and _is_done(turn.job.store, part))
+
+
+def _is_done(store: Store, part: Part) -> bool:
+    """Whether a part is committed, with its files."""
+    return all(done for _, done in look(store, [part], store.sizes))
 
 
 def _is_over(job: Job) -> bool:
@@ -328,6 +381,8 @@ def commit(turn: Turn) -> State:
         with failures_noted(turn, "commit"):
             state = _tried(partial(_next_state, turn))
         state = _tried(partial(_settled, turn, state))
+        if "failed" not in state and read_plan(turn.job, turn.step.stage).claimed:
+            _tried(claims.of(turn.job.store, turn.job.run, turn.step.stage).sweep)
     if turn.step.spent and "failed" not in state:
         _remove_spent(turn.job.store, turn.step, state["records"][turn.step.stage])
     return state
@@ -405,7 +460,8 @@ def run(job: Job, flow: Sequence[Stage]) -> State:
     state: State = {"records": {}}
     for turn in turns(job, flow):
         count = plan(turn)
-        for number in range(min(1, count) if job.claims else count):
-            do(turn, number)
+        if any([do(turn, number) for number in range(min(1, count) if job.claims else count)]):
+            for number in left(turn):
+                do_left(turn, number)
         state = commit(turn)
     return state

@@ -121,7 +121,7 @@ class PerPart(Stage):
 
     def steps(self) -> list[Step]:
         step = Step(self.name, self.after, self._plan, self._work, self.check, self.removes, self.scratch)
-        return self._and_homes([step])
+        return self._and_homes([replace(step, weighed=self.size.endswith("bytes"))])
 
     def _plan(self, build: Build) -> list[Planned]:
         found = []
@@ -148,10 +148,11 @@ class Single(Stage):
     pieces: Callable[[Build], Iterable[Piece]]
     work: Callable[[Build, Part, Outputs], Result]
     lanes: Callable[[Part], tuple[str, int]] = alone
+    weighed: bool = False  # the sizes of its pieces are bytes, or tokens
 
     def steps(self) -> list[Step]:
         step = Step(self.name, self.after, self._plan, self.work, self.check, self.removes, self.scratch)
-        return self._and_homes([replace(step, lanes=self.lanes)])
+        return self._and_homes([replace(step, lanes=self.lanes, weighed=self.weighed)])
 
     def _plan(self, build: Build) -> list[Planned]:
         by_name: dict[str, list[Piece]] = {}

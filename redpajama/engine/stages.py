@@ -40,6 +40,7 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)  # that workers get, wherever they are; never written
     withdrawn: dict[str, str] = field(default_factory=dict)  # {request: SHA-256 of its list} of all take-downs
     claims: str = ""  # local folder where the workers of one machine claim parts; "" on a cluster
+    claim_bytes: int = 0  # there they claim them in the store where a part has so many on average; 0: nowhere
 
     @cached_property
     def store(self) -> Store:
@@ -182,3 +183,4 @@ class Step:
     lanes: Callable[[Part], tuple[str, int]] = (
         alone  # what a part asks of, and how many may ask at once on all machines
     )
+    weighed: bool = False  # the sizes of its parts are bytes, or tokens: large ones may be claimed

@@ -19,6 +19,7 @@ from redpajama.errors import UserError
 
 PARALLEL_READS = 32  # requests under way while records are read from an object store
 READ_AHEAD = 8 << 20  # bytes of one request, while a table on an object store is read
+REFUSED = ("PreconditionFailed", "412", "ConditionalRequestConflict")  # codes of S3
 LAYOUT = "2"  # of ROOT: raised when an older one cannot be read any more
 LAYOUT_KEY = ".layout"
 OUTSIDE = (  # of every hash; what is withdrawn, build records name
@@ -50,6 +51,10 @@ def crash_point(name: str) -> None:
             os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
+class Refused(Exception):
+    """The condition of a write does not hold."""
+
+
 class Store:
     """Files below ROOT by key (`stage/name/file`), on a local disk or an object store.
 
@@ -70,7 +75,7 @@ class Store:
 
     @property
     def has_conditions(self) -> bool:
-        """Whether a write may hang on what is there: what a lease needs."""
+        """Whether a write may hang on what is there (`write_if`): what leases and claims need."""
         return "s3" in self.fs.protocol
 
     def __eq__(self, other: object) -> bool:
@@ -168,6 +173,33 @@ class Store:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         self.put(key, temporary)
+
+    def write_if(self, key: str, data: bytes, etag: str = "") -> str:
+        """Write a small file if it still has that ETag, or if there is none; its new ETag.
+
+        Raises:
+            Refused: it is another by now. OSError: ENOSYS, the store knows no conditions.
+        """
+        bucket, _, name = self.path(key).partition("/")
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        try:
+            return str(self.fs.call_s3("put_object", Bucket=bucket, Key=name, Body=data, **condition)["ETag"])
+        except (FileExistsError, FileNotFoundError):  # or removed by hand
+            raise Refused from None
+        except OSError as error:
+            if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in REFUSED:
+                raise Refused from None
+            raise
+
+    def keys_after(self, folder: str, key: str) -> Iterator[str]:
+        """The keys of a folder that come after one of them, or all; one request for each thousand. S3 alone has it."""
+        bucket, _, prefix = self.path(f"{folder}/").partition("/")
+        after, is_more = self.path(key).partition("/")[2] if key else prefix, True
+        while is_more:
+            found = self.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, StartAfter=after)
+            names = [entry["Key"] for entry in found.get("Contents", [])]
+            yield from (f"{folder}/{name[len(prefix) :]}" for name in names)
+            after, is_more = names[-1] if names else after, bool(found.get("IsTruncated") and names)
 
     def remove(self, prefix: str) -> None:
         """Remove a file, or everything below a folder, if it is there; another may remove it at the same time."""

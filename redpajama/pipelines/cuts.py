@@ -39,7 +39,14 @@ def depends(build: Build, name: str) -> dict[str, Any]:
 
 
 STAGE = Single(
-    name="cuts", version=1, after=(INPUTS,), pieces=large_files, depends=depends, work=find_cuts, scratch=True
+    name="cuts",
+    version=1,
+    after=(INPUTS,),
+    pieces=large_files,
+    depends=depends,
+    work=find_cuts,
+    scratch=True,
+    weighed=True,
 )
 
 

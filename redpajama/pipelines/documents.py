@@ -471,6 +471,7 @@ EXTRACTED_STAGE = Single(
     pieces=extracted_parts,
     work=read_part,
     check=check_bad_fraction,
+    weighed=True,
     scratch=True,
 )
 READ_STAGE = Single(
@@ -482,6 +483,7 @@ READ_STAGE = Single(
     pieces=read_parts,
     work=deal_part,
     check=check_bad_fraction,
+    weighed=True,
     scratch=True,
 )
 STAGE = Single(
@@ -493,4 +495,5 @@ STAGE = Single(
     pieces=document_parts,
     work=build_documents,
     check=check_bad_fraction,
+    weighed=True,
 )

@@ -150,4 +150,12 @@ def cited_keys(build: Build, source: str) -> np.ndarray:
     return _keys(build.store, tuple(record.file(".parquet") for record in build.named(STAGE.name, source)))
 
 
-STAGE = Single(name="citations", version=2, libraries=("lxml", "pyarrow"), after=(INPUTS,), pieces=dumps, work=extract)
+STAGE = Single(
+    name="citations",
+    version=2,
+    libraries=("lxml", "pyarrow"),
+    after=(INPUTS,),
+    pieces=dumps,
+    work=extract,
+    weighed=True,
+)

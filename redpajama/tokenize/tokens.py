@@ -204,4 +204,5 @@ STAGE = Single(
     pieces=pieces,
     work=write_shard,
     check=check_tokens,
+    weighed=True,
 )
