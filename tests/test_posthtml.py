@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from redpajama.extract.posthtml import any_to_text, html_to_text, is_plain, simple_to_text
+from redpajama.extract.plain import clean
+from redpajama.extract.posthtml import CELLS, INLINE, LINES, any_to_text, html_to_text, is_plain, simple_to_text
 
 DUMPS = sorted((SHARED / "stackexchange").glob("*/Posts.xml"))
 
@@ -47,6 +48,17 @@ def test_nested_elements_read_as_libxml2_reads_them_but_for_spaces_that_it_loses
     assert "".join(found.split()) == "".join(wanted.split())
     if not any(f"{mark}{space}" in body for mark in (">", "/>") for space in " \u2003\t\n") and "&nbsp;" not in body:
         assert found == wanted
+
+
+NAMES = [*INLINE, *sorted(LINES), *sorted(CELLS)]
+
+
+@pytest.mark.parametrize("outer", NAMES)
+def test_any_element_in_any_other_reads_as_libxml2_reads_it(outer):
+    for inner in NAMES:
+        for end in ("c", "<b>c</b>"):
+            body = f"<div>q<{outer}>w<{inner}>a</{inner}>b</{outer}>{end}</div>d"
+            assert html_to_text(body) == clean(any_to_text(body)), body
 
 
 @pytest.mark.parametrize(

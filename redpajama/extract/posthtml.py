@@ -38,6 +38,10 @@ INSTEAD = {  # of a tag
 }
 OPENING = {f"/{tag}": tag for tag in (*INLINE, *LINES, *CELLS)}
 NEEDS_CONTAINER = {*LINES, *CELLS, "hr"}
+CLOSED_BY = {  # (container, block at whose begin libxml2 closes it), of those that are CONTAINERS
+    *(("li", "li"), ("dl", "li"), ("dd", "dt"), ("ul", "pre")),
+    *(("tr", "tr"), ("tr", "tbody"), ("thead", "tbody"), ("tbody", "tbody")),
+}
 ODD_SPACE = re.compile(r"[^\S\n ]")
 ENTITY = re.compile(r"&(#?\w*;?)")
 ENTITIES = {f"{name};" for name in name2codepoint} | {f"#{number};" for number in (*range(32, 127), *range(160, 8400))}
@@ -83,7 +87,7 @@ def simple_to_text(body: str) -> str | None:
             if name == "/pre":
                 lines.add(unescape("".join(texts)).strip("\n"))
                 texts.clear()
-        elif opened and name in NEEDS_CONTAINER and opened[-1] not in CONTAINERS:
+        elif opened and name in NEEDS_CONTAINER and _closes(name, opened[-1]):
             return None
         elif name not in VOID:
             opened.append(name)
@@ -93,6 +97,11 @@ def simple_to_text(body: str) -> str | None:
         texts += INSTEAD[name], text
     lines.add_text(unescape("".join(texts)))
     return None if opened else "\n".join(lines.lines)
+
+
+def _closes(block: str, around: str) -> bool:
+    """Whether a parser closes the element around a block where that begins."""
+    return around not in CONTAINERS or (around, block) in CLOSED_BY
 
 
 def tidied(text: str) -> str:

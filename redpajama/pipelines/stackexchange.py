@@ -389,7 +389,7 @@ def _the_posts(names: list[str]) -> str | None:
 
 PIPELINE = Pipeline(
     name="stackexchange",
-    version=3,
+    version=4,
     unit="post",
     options=Options,
     read=read,
