@@ -140,7 +140,7 @@ def read_list(field: str, path: str, url: str) -> list[str]:
 
 STAGE = per_documents(
     "signals",
-    version=3,  # of the definitions, too
+    version=4,  # of the definitions, too
     libraries=("numpy", "pyarrow", "unicode"),
     after=(INPUTS, TOKENIZER),
     depends=depends,

@@ -235,7 +235,7 @@ def _count_few_sentences(data: np.ndarray, bounds: np.ndarray, counted: "Counted
     for row, (first, first_end, second, second_end) in zip(rows.tolist(), places.tolist(), strict=True):
         found = [raw[first:first_end].decode(), raw[second:second_end].decode()][: kept[row]]
         exact = sum(sentences.count(cleaning.CITATION.sub("", line), ENOUGH) for line in found)
-        marks[row] = max(exact, marks[row]) if exact >= ENOUGH else exact
+        marks[row] = max(ENOUGH, marks[row]) if exact >= ENOUGH else exact
 
 
 def fold(data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
