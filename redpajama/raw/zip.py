@@ -79,8 +79,7 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, moved: int, max_by
     member before such a place stands `moved` bytes earlier.
     """
     for shift in dict.fromkeys((0, moved)):
-        place = copy(info)
-        place.header_offset -= shift
+        place = _moved(info, shift)
         try:
             with archive.open(place) as opened:
                 return opened.read(max_bytes + 1)
@@ -88,6 +87,15 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, moved: int, max_by
             if is_of_reading(error) and getattr(error, "errno", 0) != errno.EINVAL:  # a seek to where no file reaches
                 raise
     return None
+
+
+def _moved(info: zipfile.ZipInfo, shift: int) -> zipfile.ZipInfo:
+    """A member that stands so many bytes earlier."""
+    place = copy(info)
+    place.header_offset -= shift
+    if (end := getattr(info, "_end_offset", None)) is not None:  # zipfile as of 2024: beyond it a member is refused
+        setattr(place, "_end_offset", end - shift)  # noqa: B010  (types know nothing of it)
+    return place
 
 
 def _modified(info: zipfile.ZipInfo) -> float:
