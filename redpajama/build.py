@@ -64,16 +64,8 @@ def build(
         requests = withdrawn.take_in(store, lists)
         stages = flow(manifest, until, sum(file["bytes"] or file["about_bytes"] for file in listed), bool(requests))
         listed, signed = without_secrets(listed)
-        job = Job(
-            manifest,
-            store.url,
-            run,
-            claims=claims if shares else "",
-            claim_bytes=claim_bytes(store, shares, is_sole),
-            signed=signed,
-            environment=environment or {},
-            withdrawn=requests,
-        )
+        more: dict[str, Any] = {"signed": signed, "environment": environment or {}, "withdrawn": requests}
+        job = Job(manifest, store.url, run, **_claiming(store, claims, shares, is_sole), **more)
         if rehash:
             job.store.remove("inputs")
         job.store.write(listing_key(run), canonical_json(listed))
@@ -98,19 +90,18 @@ def build_again(
     store, until = Store(root), record["until"]
     with workers.hold_root(root, is_sole) as (run, claims):
         manifest, before = Manifest(**record["manifest"]), records_of(record)
-        job = Job(
-            manifest,
-            store.url,
-            run,
-            claims=claims if shares else "",
-            claim_bytes=claim_bytes(store, shares, is_sole),
-            withdrawn=withdrawn.in_root(store),
-        )
+        gone = withdrawn.in_root(store)
+        job = Job(manifest, store.url, run, **_claiming(store, claims, shares, is_sole), withdrawn=gone)
         stages = from_withdrawal(manifest, until)
         begun = beam.Begun(before, tuple(record["removing"]))
         return _through(
             job, stages, until, lambda: beam.run(job, stages, arguments, shares, begun), claims, watch, record
         )
+
+
+def _claiming(store: Store, claims: str, shares: int, is_sole: bool) -> dict[str, Any]:
+    """How the workers of a job share its parts: by that folder, in the store, or as they are dealt."""
+    return {"claims": claims if shares else "", "claim_bytes": claim_bytes(store, shares, is_sole)}
 
 
 def claim_bytes(store: Store, shares: int, is_sole: bool) -> int:

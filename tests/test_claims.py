@@ -1,11 +1,15 @@
 """Parts that workers of many machines claim in the store: each once, largest first, at a known price."""
 
 import hashlib
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
@@ -20,6 +24,7 @@ from redpajama.engine.stages import Job
 from redpajama.engine.store import Store
 from redpajama.errors import BuildFailed
 
+DEMO = Path(__file__).parents[1] / "manifests" / "demo.toml"
 FILES = {"left": {f"file-{number}": list(range(number + 1)) for number in range(12)}}  # each of another size
 STAGES = [replace(NUMBERS, weighed=True), HALVED]
 
@@ -348,3 +353,12 @@ def test_what_a_worker_says_of_a_part_that_another_committed_is_no_failure(root,
         assert late == [12]
         assert workers.first_failure(turns[0].job.store, turns[0].job.run) == ""
         assert files_of(turns[0].job) == whole
+
+
+@pytest.mark.parametrize("name", ["REDPAJAMA_CLAIM_BYTES", "REDPAJAMA_LEASE_SECONDS", "REDPAJAMA_TELL_SECONDS"])
+@pytest.mark.parametrize("given", ["8MiB", "-1", "nan"])
+def test_a_variable_that_is_no_number_is_the_users_mistake(name, given, tmp_path):
+    command = [sys.executable, "-m", "redpajama", "build", str(DEMO), "--out", str(tmp_path / "r")]
+    told = subprocess.run(command, env={**os.environ, name: given}, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (2, f"redpajama: {name}={given}: a number from 0 on is wanted\n")
+    assert not (tmp_path / "r").exists()

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "redpajama"
 LAYERS = [  # rooms, from the ground up: each imports what lies below it, or itself
     {
         "errors",
+        "environment",
         "records",
         "hashing",
         "arrow",

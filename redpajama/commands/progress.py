@@ -1,13 +1,13 @@
 """The live table of a running build; into a pipe a line every half minute."""
 
 import contextlib
-import os
 import threading
 import time
 from typing import TextIO
 
 from rich.live import Live
 
+from redpajama import environment
 from redpajama.commands import screen
 from redpajama.commands.table import Table
 from redpajama.commands.terminal import Terminal, say
@@ -17,7 +17,7 @@ from redpajama.engine.shapes import Stage
 from redpajama.engine.stages import Job
 
 STORE_SECONDS = 3.0  # between two looks into a store
-PIPE_SECONDS = float(os.environ.get("REDPAJAMA_TELL_SECONDS", "30"))  # between two lines into a pipe
+PIPE_SECONDS = environment.number("REDPAJAMA_TELL_SECONDS", 30)  # between two lines into a pipe
 
 
 class Progress:

@@ -164,6 +164,7 @@ class RunStep(beam.PTransform[PCollection[bytes], PCollection[bytes]]):
     shares: int
 
     def expand(self, signal: PCollection[bytes]) -> PCollection[bytes]:
+        """One signal -> one; where parts may be claimed in the store, those that are left are dealt out once more."""
         done = (
             signal
             | "Plan" >> beam.ParDo(PlanParts(self.turn, self.shares))

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice
 
+from redpajama import environment
 from redpajama.engine.parts import Part
 from redpajama.engine.stages import Job
 from redpajama.engine.store import Refused, Store, crash_point
 
-MIN_MEAN_BYTES = int(os.environ.get("REDPAJAMA_CLAIM_BYTES", str(8 << 20)))  # smaller parts are not worth the requests
+MIN_MEAN_BYTES = int(environment.number("REDPAJAMA_CLAIM_BYTES", 8 << 20))  # smaller parts are not worth the requests
 
 
 def pay(job: Job, parts: Sequence[Part]) -> bool:

@@ -20,13 +20,14 @@ from typing import NamedTuple
 
 from fsspec.asyn import sync
 
+from redpajama import environment
 from redpajama.engine import faults
 from redpajama.engine.store import Refused, Store
 from redpajama.errors import BuildFailed, UserError
 from redpajama.hashing import canonical_json
 
 LEASE_KEY = ".lease"
-LEASE_SECONDS = float(os.environ.get("REDPAJAMA_LEASE_SECONDS", "60"))
+LEASE_SECONDS = environment.number("REDPAJAMA_LEASE_SECONDS", 60)
 HEARTBEAT_SECONDS = LEASE_SECONDS / 4
 TRIES = 3  # of a write that is refused though the lease is ours
 
