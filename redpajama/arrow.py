@@ -1,7 +1,11 @@
-"""Arrow's buffers as numpy arrays, without a Python object a value."""
+"""Arrow's buffers as numpy arrays, without a Python object a value; its reader of Parquet, in one thread."""
+
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 
 def buffers(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -34,6 +38,15 @@ def hexadecimal(values: pa.FixedSizeBinaryArray) -> pa.FixedSizeBinaryArray:
     digits = fixed_bytes(values).tobytes().hex().encode()
     kind = pa.binary(2 * values.type.byte_width)
     return pa.FixedSizeBinaryArray.from_buffers(kind, len(values), [None, pa.py_buffer(digits)])
+
+
+def open_parquet(stream: BinaryIO | pa.NativeFile | Path, **options: Any) -> pq.ParquetFile:
+    """A Parquet file whose bytes are read in the thread that asks for them.
+
+    Arrow reads ahead in threads that let go of the stream when they come to it, and one that does so while the
+    interpreter ends kills the process ("terminate called without an active exception").
+    """
+    return pq.ParquetFile(stream, pre_buffer=False, **options)
 
 
 class Scattered:

@@ -1,14 +1,20 @@
 """Columns: in an order of one's own they are the values, uncopied; written, they are the file of their rows."""
 
 import ctypes
+import io
+import operator
+import threading
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redpajama.engine.tables import Blobs, ColumnWriter, TableWriter
+from redpajama.engine.parts import File
+from redpajama.engine.store import Store
+from redpajama.engine.tables import Blobs, ColumnWriter, TableWriter, read_table
 
 
 @given(st.lists(st.lists(st.none() | st.binary(max_size=9), max_size=4), max_size=4), st.randoms())
@@ -34,3 +40,50 @@ def test_columns_make_the_file_that_their_rows_make(tmp_path, sizes):
             by_columns.add(pa.table([ids, numbers], schema=schema))
     assert by_columns.rows == len(rows)
     assert (tmp_path / "rows").read_bytes() == (tmp_path / "columns").read_bytes()
+
+
+COMPARE = {"=": operator.eq, "<": operator.lt, "<=": operator.le, ">=": operator.ge, "in": lambda a, b: a in b}
+NUMBERS = st.sampled_from([0, 1, 7, 2**63, 2**64 - 1])
+NAMES = st.sampled_from(["", "a", "b", "é", "\U0001d518", "é" * 3000])  # the last has no bounds in the file
+ONE = st.sampled_from(["=", "<", "<=", ">="])
+FILTERS = st.lists(
+    st.tuples(st.just("n"), ONE, NUMBERS)
+    | st.tuples(st.just("name"), ONE, NAMES)
+    | st.tuples(st.just("name"), st.just("in"), st.lists(NAMES))
+    | st.tuples(st.just("n"), st.just("in"), st.lists(NUMBERS)),
+    max_size=3,
+)
+
+
+@given(st.lists(st.tuples(NUMBERS | st.none(), NAMES | st.none()), max_size=9), FILTERS, st.integers(1, 4))
+def test_a_table_is_read_by_filters_as_its_rows_say(tmp_path_factory, rows, filters, group):
+    path = tmp_path_factory.mktemp("t")
+    schema = pa.schema([pa.field("n", pa.uint64()), pa.field("name", pa.string()), pa.field("row", pa.int64())])
+    columns = [[row[0] for row in rows], [row[1] for row in rows], list(range(len(rows)))]
+    table = pa.table([pa.array(each, field.type) for each, field in zip(columns, schema, strict=True)], schema=schema)
+    pq.write_table(table, path / "t.parquet", row_group_size=group)
+    found = read_table(Store(str(path)), File("t.parquet", 1), ["row", "n"], filters)
+    places = {"n": 0, "name": 1}
+
+    def meets(row, name, compare, value):
+        return row[places[name]] is not None and COMPARE[compare](row[places[name]], value)
+
+    expected = [number for number, row in enumerate(rows) if all(meets(row, *each) for each in filters)]
+    assert found.column_names == ["row", "n"]
+    assert found.column("row").to_pylist() == expected
+
+
+@pytest.mark.parametrize("filters", [[], [("n", ">=", 5)]])
+def test_a_table_is_read_in_the_thread_that_asks(tmp_path, monkeypatch, filters):
+    """A thread of Arrow's that lets go of the file while the interpreter ends kills the process."""
+    pq.write_table(pa.table({"n": range(9)}), tmp_path / "t.parquet", row_group_size=2)
+    readers = set()
+
+    class Watched(io.BytesIO):
+        def read(self, size=-1):
+            readers.add(threading.get_ident())
+            return super().read(size)
+
+    monkeypatch.setattr(Store, "open", lambda *_: Watched((tmp_path / "t.parquet").read_bytes()))
+    read_table(Store(str(tmp_path)), File("t.parquet", 1), None, filters)
+    assert readers == {threading.get_ident()}

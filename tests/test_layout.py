@@ -117,6 +117,13 @@ def test_only_beam_imports_apache_beam():
     assert users == [PACKAGE / "engine" / name for name in ("beam.py", "options.py")]
 
 
+def test_parquet_is_opened_in_one_place():
+    """`redpajama.arrow.open_parquet`: Arrow's other ways read in threads, one of which may outlive the interpreter."""
+    way = re.compile(r"pq\.(ParquetFile\(|read_table|ParquetDataset|read_pandas)|pyarrow\.dataset")
+    users = [path for path in MODULES if way.search(path.read_text())]
+    assert users == [PACKAGE / "arrow.py"]
+
+
 def test_a_command_is_one_file_and_one_line_of_the_table():
     files = [path for path in (PACKAGE / "commands").glob("*.py") if "\ndef command(" in path.read_text()]
     assert sorted(cli.COMMANDS.items()) == sorted((path.stem, module_of(path)) for path in files)

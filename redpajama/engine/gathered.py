@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from redpajama.arrow import fixed_bytes
+from redpajama.arrow import fixed_bytes, open_parquet
 from redpajama.engine.parts import PartRecord
 from redpajama.engine.store import Store, crash_point
 from redpajama.errors import BuildFailed
@@ -210,7 +210,7 @@ def _checked(file: dict[str, Any], body: bytes | None) -> pa.Table:
         raise BuildFailed(f"{file['key']}: the parts' records are missing")
     if sha256(body).hexdigest() != file["sha256"]:
         raise BuildFailed(f"{file['key']}: not the parts' records that the stage names")
-    return pq.read_table(pa.BufferReader(body), use_threads=False)
+    return open_parquet(pa.BufferReader(body)).read(use_threads=False)
 
 
 @lru_cache(maxsize=4096)  # some twenty stages of some hundred sources: fewer would be read again for each part

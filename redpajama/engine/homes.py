@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from redpajama.arrow import open_parquet
 from redpajama.engine.gathered import Parts, parts_of
 from redpajama.engine.pages import damaged
 from redpajama.engine.partitions import PartitionWriter, digests_of, read_index, read_numbered
@@ -312,7 +313,7 @@ def _opened(store: Store, file: File) -> Iterator[pq.ParquetFile]:
     """
     try:
         with store.open(*file) as opened:
-            yield pq.ParquetFile(opened, page_checksum_verification=True)
+            yield open_parquet(opened, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
         if is_of_reading(error) and not isinstance(error, FileNotFoundError):
             raise

@@ -1,9 +1,10 @@
 """Parquet in and out: fixed row groups on the way out, so that the same rows give the same bytes."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from redpajama.arrow import Rows
+from redpajama.arrow import Rows, open_parquet
 from redpajama.engine.parts import File
 from redpajama.engine.store import READ_AHEAD, RangedFile, Store
 from redpajama.errors import BuildFailed, is_of_reading
@@ -125,7 +126,7 @@ def leave_out(path: Path, rows: Sequence[int]) -> pa.Table:
     Args:
         rows: their numbers, in any order.
     """
-    whole, rest, start, lost = pq.ParquetFile(path), path.with_name(f"{path.name}.rest"), 0, []
+    whole, rest, start, lost = open_parquet(path), path.with_name(f"{path.name}.rest"), 0, []
     with pq.ParquetWriter(rest, whole.schema_arrow, compression="zstd", version="2.6", write_page_index=False) as file:
         for group in range(whole.num_row_groups):
             table = whole.read_row_group(group, use_threads=False)
@@ -160,16 +161,72 @@ def open_table(store: Store, file: File) -> Iterator[BinaryIO]:
         raise BuildFailed(f"{file.key}: cannot be read ({error}): remove it and build again") from None
 
 
-def read_table(store: Store, file: File, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
-    """Columns of a Parquet file; row groups that `filters` rule out are not read."""
+Filter = tuple[str, str, Any]  # a column; "in" or one of COMPARE; the values, or the value, that it is compared with
+
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "=": pc.equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">=": pc.greater_equal,
+}
+
+
+def read_table(store: Store, file: File, columns: list[str] | None = None, filters: Sequence[Filter] = ()) -> pa.Table:
+    """Columns of the rows that meet all filters; row groups that a filter rules out by their bounds are not read.
+
+    As `open_parquet` it reads in this thread: Arrow's own way with filters does not.
+    """
     with open_table(store, file) as opened:
-        return pq.read_table(opened, columns=columns, filters=filters, use_threads=False)
+        parquet = open_parquet(opened)
+        names = columns or parquet.schema_arrow.names
+        needed = list(dict.fromkeys([*names, *(name for name, _, _ in filters)]))
+        if absent := set(needed).difference(parquet.schema_arrow.names):
+            raise pa.ArrowInvalid(f"no column {', '.join(sorted(absent))}")
+        if not filters:
+            return parquet.read(columns=needed, use_threads=False).select(names)
+        tables = [parquet.schema_arrow.empty_table().select(names)]
+        for group in _groups_that_may_meet(parquet, filters):
+            table = parquet.read_row_group(group, columns=needed, use_threads=False)
+            tables.append(table.filter(_meets(table, filters)).select(names))
+        return pa.concat_tables(tables)
+
+
+def _meets(table: pa.Table, filters: Sequence[Filter]) -> Any:
+    """Which rows meet all filters (bool[rows])."""
+    columns = [table.column(name) for name, _, _ in filters]
+    return reduce(pc.and_, map(_meets_one, columns, filters))
+
+
+def _meets_one(column: pa.ChunkedArray, test: Filter) -> Any:
+    _, compare, value = test
+    if compare == "in":
+        return pc.is_in(column, value_set=pa.array(value, column.type))
+    return COMPARE[compare](column, pa.scalar(value, column.type))
+
+
+def _groups_that_may_meet(parquet: pq.ParquetFile, filters: Sequence[Filter]) -> Iterator[int]:
+    """Row groups of which no filter says by their least and greatest value that they hold nothing."""
+    places = {parquet.metadata.schema.column(i).path: i for i in range(parquet.metadata.num_columns)}
+    for number in range(parquet.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        if all(_may_meet(group.column(places[name]).statistics, *test) for name, *test in filters):
+            yield number
+
+
+def _may_meet(bounds: pq.Statistics | None, compare: str, value: Any) -> bool:
+    least, greatest = (bounds.min, bounds.max) if bounds and bounds.has_min_max else (None, None)
+    if least is None or greatest is None:  # a long text has none
+        return True
+    if compare == "in":
+        return any(least <= each <= greatest for each in value)
+    tests = {"=": least <= value <= greatest, "<": least < value, "<=": least <= value, ">=": greatest >= value}
+    return bool(tests[compare])
 
 
 def read_batches(store: Store, file: File, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """A Parquet file, row group by row group."""
     with open_table(store, file) as opened:
-        parquet = pq.ParquetFile(opened)
+        parquet = open_parquet(opened)
         for group in range(parquet.num_row_groups):
             for batch in parquet.read_row_group(group, columns=columns, use_threads=False).to_batches():
                 if batch.num_rows:
@@ -179,7 +236,7 @@ def read_batches(store: Store, file: File, columns: list[str] | None = None) -> 
 def read_row_group(store: Store, file: File, group: int, columns: list[str]) -> pa.Table:
     """Columns of one row group of a Parquet file."""
     with open_table(store, file) as opened:
-        return pq.ParquetFile(opened).read_row_group(group, columns=columns, use_threads=False)
+        return open_parquet(opened).read_row_group(group, columns=columns, use_threads=False)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from redpajama.corpus import losses, withdrawn
@@ -156,7 +155,7 @@ def _bucket_rows(build: Build, leaf: Leaf, bucket: int) -> Iterator[tuple[int, s
     """The candidates of one bucket of a leaf; row-group statistics keep the rest unread."""
     number = matching.leaves_of(build, leaf.share.source).index(leaf)
     low, high = bucket << (64 - BUCKET_BITS), ((bucket + 1) << (64 - BUCKET_BITS)) - 1
-    bounds = [("hash", ">=", pa.scalar(low, pa.uint64())), ("hash", "<=", pa.scalar(high, pa.uint64()))]
+    bounds = [("hash", ">=", low), ("hash", "<=", high)]
     for record in build.parts(CANDIDATES, leaf.share.source):
         table = read_table(build.store, record.file(".parquet"), filters=bounds)
         table = table.filter(pc.equal(table.column("slice"), number))

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from redpajama.arrow import open_parquet
 from redpajama.errors import is_of_reading
 from redpajama.raw import decompress, parquet_pages
 from redpajama.raw.io import RawFile
@@ -34,9 +35,9 @@ def rows(file: RawFile, columns: Sequence[str], tally: Tally) -> Iterator[tuple[
     """
     tally.file = file.url
     before = tally.skipped_bytes
-    with file.open() as stream, file.open() as headers:  # two, for Arrow reads from threads of its own
+    with file.open() as stream, file.open() as headers:  # each reads on in its own order
         try:
-            parquet = pq.ParquetFile(stream, buffer_size=1 << 20, page_checksum_verification=True)
+            parquet = open_parquet(stream, buffer_size=1 << 20, page_checksum_verification=True)
             names = [name for name in columns if name in parquet.schema_arrow.names] or None
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if is_of_reading(error):
@@ -52,7 +53,7 @@ def cuts(file: RawFile, part_bytes: int) -> list[int]:
     """Where row groups begin, at which a Parquet file may be cut into ranges; none where its footer is unreadable."""
     with file.open() as stream:
         try:
-            metadata = pq.ParquetFile(stream).metadata
+            metadata = pq.read_metadata(stream)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if is_of_reading(error):
                 raise

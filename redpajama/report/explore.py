@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from redpajama.arrow import open_parquet
 from redpajama.engine.parts import File, PartRecord
 from redpajama.engine.stages import Build
 from redpajama.engine.store import Store
@@ -132,7 +133,7 @@ class Columns:
 def _beginnings(store: Store, part: PartRecord, rows: list[int]) -> Iterator[tuple[int, str, str]]:
     """(row, id, beginning of the text) of some rows of a documents part."""
     with open_table(store, part.file(".parquet")) as file:
-        parquet, first = pq.ParquetFile(file), 0
+        parquet, first = open_parquet(file), 0
         for group in range(parquet.num_row_groups):
             end = first + parquet.metadata.row_group(group).num_rows
             if own := [row for row in rows if first <= row < end]:

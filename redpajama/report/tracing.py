@@ -134,7 +134,7 @@ def _rows(build: Build, part: PartRecord, numbers: list[int]) -> Iterator[dict[s
     """Rows of a range of the mixture; only the groups that hold them are read."""
     file = part.file(".parquet")
     with build.store.open(*file) as opened:
-        metadata = pq.ParquetFile(opened).metadata
+        metadata = pq.read_metadata(opened)
     bounds = np.cumsum([0, *(metadata.row_group(each).num_rows for each in range(metadata.num_row_groups))])
     for group in range(metadata.num_row_groups):
         own = [number - int(bounds[group]) for number in numbers if bounds[group] <= number < bounds[group + 1]]
