@@ -272,6 +272,20 @@ def test_a_changed_row_changes_the_digest_of_its_partition(small, tmp_path, numb
         assert sum(left != right for left, right in zip(one, other, strict=True)) == 1
 
 
+@FAST
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=100), st.data(), st.booleans())
+def test_what_a_record_has_of_a_file_changes_with_each_of_its_rows(small, tmp_path, numbers, data, alone):
+    """By the root of its index alone: no page is read for it."""
+    values, found = list(range(len(numbers))), []
+    row = data.draw(st.integers(0, len(numbers) - 1))
+    for step in (0, 1000, -1000):
+        values[row] += step
+        size = len(written(tmp_path / "x", numbers, narrow(values), alone=alone))
+        found.append(partitions.describe(tmp_path / "x"))
+        assert (found[-1][0], len(found[-1][1])) == (size, 64)
+    assert found[0] == found[2] != found[1]
+
+
 def test_digests_tell_apart_the_order_of_pages_and_not_that_of_files(small, tmp_path):
     one = index_of(written(tmp_path / "x", [0] * 57, narrow(range(57)), alone=True))
     turned = index_of(written(tmp_path / "x", [0] * 57, narrow([*range(19, 57), *range(19)]), alone=True))

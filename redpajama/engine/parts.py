@@ -158,6 +158,9 @@ def content_of(outputs: dict[str, Any], key: str) -> str:
     return short_id(sorted(sha for _, sha in outputs.values())) if outputs else key
 
 
+Describe = Callable[[Path], list[Any]]  # a file -> [bytes, SHA-256], as records hold them
+
+
 class Stopped(Exception):
     """The run was stopped: what is under way commits nothing more."""
 
@@ -170,6 +173,7 @@ class Outputs:
         base = Path(store.path(".tmp")) if store.local else Path(tempfile.gettempdir())
         self.folder = base / f"part-{os.getpid()}-{uuid.uuid4().hex}"
         self.files: dict[str, Path] = {}  # by name, with * for the stem's
+        self._describe: dict[str, Describe] = {}
 
     def __enter__(self) -> "Outputs":
         crash_point("before-temp-write")
@@ -179,10 +183,14 @@ class Outputs:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def file(self, suffix: str, folder: str = "") -> Path:
-        """A temporary path for the output `<folder><part><suffix>`."""
+    def file(self, suffix: str, folder: str = "", describe: Describe | None = None) -> Path:
+        """A temporary path for the output `<folder><part><suffix>`.
+
+        `describe`: how its record tells it, where that is not by its own SHA-256; for scratch, which nobody verifies.
+        """
         name = f"{folder}*{suffix}"
         self.files[name] = self.folder / f"{len(self.files)}{suffix}"
+        self._describe[name] = describe or describe_whole
         return self.files[name]
 
     def commit(self, inputs: list[Any], counts: dict[str, Any]) -> PartRecord:
@@ -193,7 +201,7 @@ class Outputs:
         """
         crash_point("after-temp-write")
         part, (directory, _, stem) = self.part, self.part.stem.rpartition("/")
-        outputs = {name: describe(path) for name, path in sorted(self.files.items())}
+        outputs = {name: self._describe[name](path) for name, path in sorted(self.files.items())}
         for name, path in sorted(self.files.items()):
             crash_point("before-rename")
             self.store.put(f"{directory}/{name.replace('*', stem, 1)}", path)
@@ -209,7 +217,7 @@ class Outputs:
         return PartRecord.parse(part.stem, body)
 
 
-def describe(path: Path) -> list[Any]:
+def describe_whole(path: Path) -> list[Any]:
     """[bytes, SHA-256] of a local file, as records hold them."""
     with open(path, "rb") as file:
         digest = sha256()

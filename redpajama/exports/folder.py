@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redpajama.engine.parts import describe
+from redpajama.engine.parts import describe_whole
 from redpajama.engine.store import Store, crash_point
 from redpajama.engine.workers import NO_LOCKS
 from redpajama.errors import UserError
@@ -110,7 +110,7 @@ class Folder:
         files.folder.mkdir(parents=True)
         try:
             yield files
-            record["files"] = {name: describe(path) for name, path in files.paths.items()}
+            record["files"] = {name: describe_whole(path) for name, path in files.paths.items()}
             for name, path in files.paths.items():
                 self.store.put(name, path)
                 crash_point("export-file")

@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from redpajama.engine.parts import describe
+from redpajama.engine.parts import describe_whole
 from redpajama.engine.store import Store
 from redpajama.errors import BuildFailed, UserError
 from redpajama.exports.card import CARD, data_files, of_splits
@@ -75,7 +75,7 @@ def _wanted(folder: str) -> Pushed:
         raise UserError(f"--push: {folder} holds no finished export")
     files: dict[str, Path | bytes] = {name: Path(folder, name) for name in record["files"]}
     for name, (size, sha256) in record["files"].items():
-        if not Path(folder, name).is_file() or list(describe(Path(folder, name))) != [size, sha256]:
+        if not Path(folder, name).is_file() or list(describe_whole(Path(folder, name))) != [size, sha256]:
             said = "not as it was exported: remove it, and the same command writes it anew"
             raise BuildFailed(f"{folder}/{name}: {said}")
     split, body = record["export"]["split"], canonical_json(record)

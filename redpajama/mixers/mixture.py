@@ -233,5 +233,6 @@ STAGE = Regrouped(
     check=check_targets,
     is_ordered=True,
     alone=True,  # a take-down redoes the ranges that held what goes
+    held_bytes=512 << 20,  # what most parts have: texts are written once
     packing=None,  # texts pass through here once: LZ4 would halve the scratch and take a fifth of the time
 )
