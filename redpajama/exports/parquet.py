@@ -4,23 +4,22 @@ Documents have `doc_id` and `source` beside them. Packed rows are all as long, w
 pieces of documents in each; what fills them is masked, and -100 in `labels`. Layout: as axolotl and TRL take it.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from redpajama.engine.tables import read_table
 from redpajama.exports.card import CARD, DATA, card
 from redpajama.exports.declared import Done, Export, Files, Format
 from redpajama.exports.packing import Block, padded
+from redpajama.exports.parquet_lists import ListFile, Lists, levels_of
 from redpajama.formats import PACKED
 
 GROUP_TOKENS = 1 << 20  # of a row group, about
-BATCH_VALUES = 1 << 16  # handed to the encoder at once: a tenth less work than with the default
 NOT_LEARNED = -100  # torch's `ignore_index`
-IDS = ("input_ids", "labels")
 
 
 def list_of(kind: pa.DataType) -> pa.DataType:
@@ -41,17 +40,14 @@ def write(export: Export, unit: int, files: Files) -> Done:
     counts = {"documents": export.source.shards[unit].documents, "tokens": 0, "rows": 0, "padding": 0}
     is_packed = export.method != "none"
     lineage = None if is_packed else _lineage(export, unit)
-    with _writer(files.file(f"{DATA}/{export.name_of(unit)}.parquet"), ROWS if is_packed else DOCUMENTS) as writer:
-        for block in export.rows(unit):
-            columns, filled = _padded(export, block) if is_packed else (_columns(block.tokens, block.bounds), 0)
+    with ListFile(files.file(f"{DATA}/{export.name_of(unit)}.parquet"), ROWS if is_packed else DOCUMENTS) as file:
+        for block in chain.from_iterable(map(_groups, export.rows(unit))):
+            columns = _padded(export, block) if lineage is None else _documents(block, lineage)
+            file.write(columns)
             rows = len(block.rows) - 1
-            beside = [_pieces(block)] if lineage is None else lineage.slice(block.first, rows).columns
             counts["tokens"] += len(block.tokens)
             counts["rows"] += rows
-            counts["padding"] += filled
-            table = pa.table([*columns, *beside], ROWS if is_packed else DOCUMENTS)
-            mean = max(1, (len(block.tokens) + filled) // rows)
-            writer.write_table(table, row_group_size=max(1, GROUP_TOKENS // mean))
+            counts["padding"] += rows * export.length - len(block.tokens) if is_packed else 0
     return Done(counts)
 
 
@@ -59,47 +55,40 @@ def _lineage(export: Export, unit: int) -> pa.Table:
     return read_table(export.source.store, export.source.shards[unit].lineage, ["doc_id", "source"])
 
 
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Ids split by byte: of four, two hold nothing, and zstd is done with them at once."""
-    split = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in IDS}
-    options = {"compression": "zstd", "compression_level": 1, "write_statistics": False, "version": "2.6"}
-    repeated = [field.name for field in schema if field.name in ("doc_id", "source")]
-    return pq.ParquetWriter(
-        path, schema, use_dictionary=repeated, column_encoding=split, write_batch_size=BATCH_VALUES, **options
-    )
+def _groups(block: Block) -> Iterator[Block]:
+    """A block in row groups of about GROUP_TOKENS."""
+    bounds, rows = block.bounds, len(block.rows) - 1
+    step = max(1, GROUP_TOKENS * rows // max(1, len(block.tokens)))
+    for low in range(0, rows, step):
+        high = min(low + step, rows)
+        pieces = block.pieces[block.rows[low] : block.rows[high] + 1]
+        first = block.first + low if block.first >= 0 else -1
+        tokens = block.tokens[bounds[low] : bounds[high]]
+        yield Block(tokens, pieces - pieces[0], block.rows[low : high + 1] - block.rows[low], first)
 
 
-def _columns(tokens: np.ndarray, bounds: np.ndarray) -> list[pa.Array]:
-    ids = tokens.astype(np.int32)
-    mask = np.ones(len(ids), np.int8)
-    return _masked(bounds, ids, mask, ids)
+def _documents(block: Block, lineage: pa.Table) -> dict[str, Lists | pa.Array]:
+    """A row group of DOCUMENTS: its rows, from the first document on."""
+    levels = levels_of(np.diff(block.bounds))
+    ids = Lists(levels, block.tokens.astype(np.int32))
+    own = lineage.slice(block.first, levels.rows).combine_chunks()
+    mask = Lists(levels, np.ones(len(block.tokens), np.int8))
+    beside = {name: own.column(name).combine_chunks() for name in own.column_names}
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids, **beside}
 
 
-def _padded(export: Export, block: Block) -> tuple[list[pa.Array], int]:
-    """The columns of rows of one length, and how many tokens fill them."""
+def _padded(export: Export, block: Block) -> dict[str, Lists | pa.Array]:
+    """A row group of ROWS: its rows are filled to one length."""
     rows = len(block.rows) - 1
-    bounds = np.arange(rows + 1) * export.length
-    filled = rows * export.length - len(block.tokens)
+    levels = levels_of(np.full(rows, export.length))
     ids = padded(block, export.length, export.source.vocabulary.pad_id).astype(np.int32).ravel()
-    if not filled:
-        return _columns(ids, bounds), 0
-    mask = (np.arange(export.length) < np.diff(block.bounds)[:, None]).astype(np.int8).ravel()
-    labels = np.where(mask, ids, NOT_LEARNED).astype(np.int32)
-    return _masked(bounds, ids, mask, labels), filled
-
-
-def _masked(bounds: np.ndarray, *columns: np.ndarray) -> list[pa.Array]:
-    """Values of MASKED, in its order."""
-    return [_lists(bounds, values, field) for values, field in zip(columns, MASKED, strict=True)]
-
-
-def _lists(bounds: np.ndarray, values: np.ndarray, field: pa.Field) -> pa.ListArray:
-    return pa.ListArray.from_arrays(pa.array(bounds.astype(np.int32)), pa.array(values), type=field.type)
-
-
-def _pieces(block: Block) -> pa.ListArray:
-    """The sizes of the pieces of documents in each row."""
-    return _lists(block.rows, np.diff(block.pieces).astype(np.int32), ROWS.field("seq_lengths"))
+    is_there = (np.arange(export.length) < np.diff(block.bounds)[:, None]).ravel()
+    input_ids = labels = Lists(levels, ids)
+    if len(block.tokens) < len(ids):
+        labels = Lists(levels, np.where(is_there, ids, np.int32(NOT_LEARNED)))
+    pieces = Lists(levels_of(np.diff(block.rows)), np.diff(block.pieces).astype(np.int32))
+    mask = Lists(levels, is_there.view(np.int8))
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, "seq_lengths": pieces}
 
 
 def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:
