@@ -10,7 +10,7 @@ peers lack: tolerance of damage, a ledger, ids, metadata. Peers are installed in
 
     wet            datatrove's WarcReader                       warc           the same, and its Trafilatura extractor
     wikipedia      gensim's extract_pages and filter_wiki       stackexchange  lxml iterparse and BeautifulSoup
-    c4, rows, pile gzip or zstandard, and json                  the_stack, rows_parquet  pyarrow, to_pylist
+    c4, rows, pile gzip or zstandard, and json                  the_stack, rows_parquet, rows_stack  pyarrow, to_pylist
     github         tarfile and a regular expression             arxiv          tarfile, gzip and regular expressions
     books          open and a regular expression
 
@@ -43,10 +43,12 @@ PIPELINES = {
     "wet": "common_crawl",
     "warc": "common_crawl",
     "rows_parquet": "rows",
+    "rows_stack": "rows",
 }  # others are called as their pipeline
 OPTIONS = {
     "rows": {"fields": {"url": "url", "meta": ["date"]}},
     "rows_parquet": {"fields": {"id": "id", "url": "url"}},
+    "rows_stack": {"fields": {"text": "content", "id": "hexsha"}},
     "pile": {"slices": ["PubMed Abstracts", "USPTO Backgrounds"]},
     "stackexchange": {"site": "a.example"},
 }
@@ -123,6 +125,12 @@ def rows_parquet():
     for batch in pq.ParquetFile(path).iter_batches(batch_size=256):
         for row in batch.to_pylist():
             yield row["text"], row["id"], row["url"]
+
+def rows_stack():
+    import pyarrow.parquet as pq
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=["content", "hexsha"]):
+        for row in batch.to_pylist():
+            yield row["content"], row["hexsha"]
 
 SUFFIXES = (".py", ".js", ".go", ".java", ".c", ".h", ".md", ".rs", ".rb", ".cpp", ".xml")
 HEADER = re.compile(r"\A\s*/\*.*?\*/", re.DOTALL)
@@ -291,6 +299,11 @@ def the_stack(folder: Path, wanted: int) -> tuple[Path, int]:
     return path, size * count
 
 
+def rows_stack(folder: Path, wanted: int) -> tuple[Path, int]:
+    """The same as somebody's own rows: text and id are two of their columns."""
+    return the_stack(folder, wanted)
+
+
 def github(folder: Path, _: int) -> tuple[Path, int]:
     """One repository of 313 files."""
     data = (SHARED / "github/repos/google__gson-9835b6f90192.tar.gz").read_bytes()
@@ -323,7 +336,21 @@ def _write(folder: Path, name: str, data: bytes) -> Path:
 
 SAMPLES: dict[str, Callable[[Path, int], tuple[Path, int]]] = {
     function.__name__: function
-    for function in (wet, warc, wikipedia, stackexchange, c4, rows, rows_parquet, pile, the_stack, github, arxiv, books)
+    for function in (
+        wet,
+        warc,
+        wikipedia,
+        stackexchange,
+        c4,
+        rows,
+        rows_parquet,
+        rows_stack,
+        pile,
+        the_stack,
+        github,
+        arxiv,
+        books,
+    )
 }
 
 
