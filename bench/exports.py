@@ -1,10 +1,11 @@
 """How fast tokens are exported, and what memory that takes: each format in a process of its own.
 
-    python bench/exports.py [--tokens 50_000_000] [--shards 2] [--workers 1] [FORMAT…]
+    python bench/exports.py [--tokens 50_000_000] [--shards 2] [--workers 1] [--data ../shared/data] [FORMAT…]
 
-Shards of English-like ids (50,277 of them, documents of some 700 tokens) are made once; texts are of the same size.
-MB are those of the tokens in the store, 2 bytes each. Seconds are of the clock and of all processors; a busy machine
-shows in the first alone. Files are not waited for on the disk (REDPAJAMA_SYNC=no): that is the disk's speed.
+Shards of English-like ids (50,277 of them, documents of some 700 tokens) are made once; texts are as many, of 4.3 bytes
+a token: the samples' own end to end, as bench/tokens.py draws them. MB are those of the tokens in the store, 2 bytes
+each, and for texts of their UTF-8. Seconds are of the clock and of all processors; a busy machine shows in the first
+alone. Files are not waited for on the disk (REDPAJAMA_SYNC=no): that is the disk's speed.
 """
 
 import argparse
@@ -19,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from tokens import DATA, documents
 
 from redpajama.engine.parts import File
 from redpajama.engine.store import Store
-from redpajama.engine.tables import write_table
+from redpajama.engine.tables import read_table, write_table
 from redpajama.exports import megatron
 from redpajama.exports.run import planned, run
 from redpajama.exports.source import Shard, Source, Vocabulary
@@ -32,12 +35,15 @@ from redpajama.tables import Packing
 from redpajama.tokenize.tokens import LINEAGE
 
 WORDS = 50_277
+TEXT_BYTES = 4.3  # a token
 CASES = [(name, method) for name in FORMATS for method in PACKED.get(name, ("",))]
 
 
-def make(folder: Path, tokens: int, shards: int) -> None:
+def make(folder: Path, data: Path, tokens: int, shards: int) -> None:
     """The shards, their lineage and texts."""
     random = np.random.default_rng(1)
+    drawn = documents(data, int(TEXT_BYTES * tokens * shards))
+    stream = np.frombuffer("".join(drawn).encode(), np.uint8)
     for number in range(shards):
         sizes = np.maximum(2, random.lognormal(6, 1, tokens // 500)).astype(np.int64)
         sizes = sizes[: np.searchsorted(np.cumsum(sizes), tokens)]
@@ -56,20 +62,21 @@ def make(folder: Path, tokens: int, shards: int) -> None:
             "n_tokens": pa.array(sizes),
         }
         write_table(folder / f"{number}.lineage", pa.table([columns[name] for name in LINEAGE.names], LINEAGE))
-        write_table(folder / f"{number}.text", texts(random, names, sizes))
+        write_table(folder / f"{number}.text", texts(stream, number, names, sizes))
     (folder / "tokenizer.json").write_text("{}")
 
 
-def texts(random: np.random.Generator, names: pa.Array, sizes: np.ndarray) -> pa.Table:
-    """Words of 4.3 bytes a token on the average, drawn as the ids are."""
-    words = np.array([chr(97 + n % 26) * (2 + n % 5) + " " for n in range(1000)], object)
-    whole = "".join(words[(1000 * random.random(1_000_000) ** 3).astype(int)])
-    starts = random.integers(0, len(whole) // 2, len(sizes))
-    rows = [whole[start : start + int(4.3 * size)] for start, size in zip(starts, sizes, strict=True)]
+def texts(stream: np.ndarray, number: int, names: pa.Array, sizes: np.ndarray) -> pa.Table:
+    """The stream, from where the shard before ended and over again, cut into documents where characters begin."""
+    bounds = np.append(0, np.cumsum((TEXT_BYTES * sizes).astype(np.int64)))
+    data = np.resize(np.roll(stream, -number * int(bounds[-1])), bounds[-1] + 4)
+    for _ in range(3):
+        bounds += (data[bounds] & 0xC0) == 0x80
+    rows = pa.LargeStringArray.from_buffers(len(sizes), pa.py_buffer(bounds), pa.py_buffer(data))
     count, meta = len(sizes), '{"url":"https://example.org/a/page.html"}'
     fixed = {"order": pa.array(np.arange(count, dtype=np.uint64)), "copy": pa.array(np.zeros(count, np.int32))}
     told = {"source": pa.repeat("web", count), "part": pa.repeat("p", count), "meta": pa.repeat(meta, count)}
-    columns = {**fixed, **told, "doc_id": names, "n_tokens": pa.array(sizes), "text": pa.array(rows, pa.large_string())}
+    columns = {**fixed, **told, "doc_id": names, "n_tokens": pa.array(sizes), "text": rows}
     present = [field for field in ROWS if field.name in columns]
     return pa.table([columns[field.name] for field in present], pa.schema(present))
 
@@ -102,7 +109,15 @@ def export(folder: Path, name: str, method: str, workers: int) -> None:
     size = 2 * result.counts["tokens"] / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     written = sum(each for each, _ in result.files.values()) / result.counts["tokens"]
-    print(json.dumps({"wall": size / wall, "cpu": size / cpu, "peak": peak, "written": written}))  # noqa: T201
+    texts = 0.0 if asked.format.has_tokens else text_bytes(source) / 1e6
+    rates = {"wall": size / wall, "cpu": size / cpu, "text_wall": texts / wall, "text_cpu": texts / cpu}
+    print(json.dumps({**rates, "peak": peak, "written": written}))  # noqa: T201
+
+
+def text_bytes(source: Source) -> int:
+    """Of all texts, as UTF-8."""
+    columns = (read_table(source.store, file, ["text"]).column("text") for file in source.texts)
+    return sum(pc.sum(pc.binary_length(column)).as_py() for column in columns)
 
 
 def main() -> None:
@@ -110,6 +125,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=50_000_000)
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--of", help=argparse.SUPPRESS)
     parser.add_argument(
         "--make", help=argparse.SUPPRESS
@@ -120,11 +136,11 @@ def main() -> None:
         export(Path(asked.of), *asked.formats[0].split(":"), asked.workers)
         return
     if asked.make:
-        make(Path(asked.make), asked.tokens, asked.shards)
+        make(Path(asked.make), asked.data, asked.tokens, asked.shards)
         return
     with tempfile.TemporaryDirectory() as folder:
         sizes = ["--tokens", str(asked.tokens), "--shards", str(asked.shards)]
-        subprocess.run([sys.executable, __file__, "--make", folder, *sizes], check=True)
+        subprocess.run([sys.executable, __file__, "--make", folder, "--data", str(asked.data), *sizes], check=True)
         slowest = float("inf")
         for name, method in CASES:
             if asked.formats and name not in asked.formats:
@@ -135,6 +151,8 @@ def main() -> None:
             said = json.loads(done.stdout)
             slowest = min(slowest, said["cpu"])
             rates = f"{said['wall']:6.0f} MB/s of the clock  {said['cpu']:6.0f} MB/s per core"
+            if said["text_cpu"]:
+                rates += f" (of text {said['text_wall']:.0f} and {said['text_cpu']:.0f})"
             sys.stdout.write(
                 f"{name:12} {method:12} {rates}  {said['peak']:5.0f} MiB  {said['written']:.2f} B written a token\n"
             )
