@@ -10,6 +10,8 @@ import struct
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import datasets
 import numpy as np
@@ -23,6 +25,7 @@ from hypothesis import strategies as st
 from redpajama.engine.store import Store
 from redpajama.errors import BuildFailed, UserError
 from redpajama.exports import packing
+from redpajama.exports.chunks import chunks_of
 from redpajama.exports.datatrove import metric
 from redpajama.exports.folder import Folder
 from redpajama.exports.run import format_named, planned, run
@@ -262,6 +265,44 @@ def test_best_fit_needs_as_few_rows_as_one_piece_after_another(sizes, length):
     order, rows = packing.packed(pieces, length)
     found = [length - pieces[order[start:end]].sum() for start, end in pairwise(rows)]
     assert sorted(found) == sorted(rooms)
+
+
+@settings(deadline=None)
+@given(SIZES, st.integers(2, 60), st.integers(1, 300), st.sampled_from(["<u2", "<i4"]))
+def test_rows_packed_by_best_fit_hold_their_pieces_back_to_back_and_are_filled_at_the_end(sizes, length, most, kind):
+    """Against one slice a piece, whatever the blocks."""
+    bounds = np.cumsum([0, *sizes])
+    tokens = np.arange(1, bounds[-1] + 1).astype(kind)
+    starts, pieces = packing.cut(bounds, length)
+    order, rows = packing.packed(pieces, length)
+    wanted = []
+    for first, last in pairwise(rows.tolist()):
+        row = [tokens[starts[piece] : starts[piece] + pieces[piece]] for piece in order[first:last]]
+        wanted.append(np.pad(np.concatenate(row), (0, length - sum(map(len, row)))).tolist())
+    with patch.object(packing, "BLOCK_TOKENS", most):
+        blocks = list(packing._window(tokens, bounds, length))
+    found = [packing.padded(block, length, 0) for block in blocks]
+    assert np.concatenate(found).tolist() == wanted
+    assert [block.tokens.dtype for block in blocks] == [tokens.dtype] * len(blocks)
+    assert np.concatenate([np.diff(block.pieces) for block in blocks]).tolist() == pieces[order].tolist()
+
+
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 12))
+def test_chunks_have_as_many_rows_as_fit_whatever_the_blocks(sizes, most):
+    bounds = np.cumsum([0, *sizes]).tolist()
+    tokens = np.arange(2 * bounds[-1], dtype="<u2")
+    blocks = [_block(tokens[2 * start : 2 * end]) for start, end in pairwise(bounds) if end > start]
+    asked = SimpleNamespace(rows=lambda unit: blocks, length=2, source=SimpleNamespace(vocabulary=NOTHING))
+    counts = {"tokens": 0, "rows": 0, "padding": 0}
+    chunks = [np.concatenate(chunk) for chunk in chunks_of(asked, 0, most, counts)]
+    assert np.array_equal(np.concatenate([tokens[:0].reshape(0, 2), *chunks]), tokens.reshape(-1, 2))
+    assert [len(chunk) for chunk in chunks[:-1]] == [most] * len(chunks[:-1])
+    assert counts == {"tokens": len(tokens), "rows": bounds[-1], "padding": 0}
+
+
+def _block(tokens: np.ndarray) -> packing.Block:
+    """Rows of two tokens, one piece each."""
+    return packing.Block(tokens, np.arange(0, len(tokens) + 1, 2), np.arange(len(tokens) // 2 + 1), -1)
 
 
 def test_concatenated_rows_run_over_the_bounds_of_shards(source):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from redpajama.exports.chunks import chunks_of
+from redpajama.exports.chunks import chunks_of, rows_in, write_chunk
 from redpajama.exports.declared import UINT16_IDS, Done, Export, Files, Format
 from redpajama.formats import PACKED
 
@@ -33,13 +33,10 @@ def write(export: Export, unit: int, files: Files) -> Done:
     counts = {"documents": export.source.shards[unit].documents, "tokens": 0, "rows": 0, "padding": 0}
     for number, chunk in enumerate(chunks_of(export, unit, rows_a_chunk(export), counts)):
         name = f"chunk-{unit}-{number}.bin"
-        places = 4 + 4 * (len(chunk) + 1) + row_bytes * np.arange(len(chunk) + 1)
-        path = files.file(name)
-        with path.open("wb") as file:
-            file.write(np.uint32(len(chunk)).tobytes() + places.astype("<u4").tobytes())
-            file.write(chunk.data)
-        size = path.stat().st_size
-        entries.append({"chunk_bytes": size, "chunk_size": len(chunk), "dim": chunk.size, "filename": name})
+        rows = rows_in(chunk)
+        places = 4 + 4 * (rows + 1) + row_bytes * np.arange(rows + 1)
+        size = write_chunk(files.file(name), np.uint32(rows).tobytes() + places.astype("<u4").tobytes(), chunk)
+        entries.append({"chunk_bytes": size, "chunk_size": rows, "dim": rows * export.length, "filename": name})
     return Done(counts, entries)
 
 

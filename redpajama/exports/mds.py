@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from redpajama.exports.chunks import chunks_of
+from redpajama.exports.chunks import chunks_of, rows_in, write_chunk
 from redpajama.exports.declared import Done, Export, Files, Format
 from redpajama.formats import PACKED
 
@@ -41,13 +41,11 @@ def write(export: Export, unit: int, files: Files) -> Done:
     counts = {"documents": export.source.shards[unit].documents, "tokens": 0, "rows": 0, "padding": 0}
     for number, chunk in enumerate(chunks_of(export, unit, most, counts)):
         name = f"{unit:05d}/shard.{number:05d}.mds"
-        places = 4 + 4 * (len(chunk) + 1) + len(head) + row_bytes * np.arange(len(chunk) + 1)
-        path = files.file(name)
-        with path.open("wb") as file:
-            file.write(np.uint32(len(chunk)).tobytes() + places.astype("<u4").tobytes() + head)
-            file.write(chunk.data)
-        raw = {"basename": name, "bytes": path.stat().st_size, "hashes": {}}
-        entries.append({"samples": len(chunk), "raw_data": raw, "zip_data": None, **said})
+        rows = rows_in(chunk)
+        places = 4 + 4 * (rows + 1) + len(head) + row_bytes * np.arange(rows + 1)
+        before = np.uint32(rows).tobytes() + places.astype("<u4").tobytes() + head
+        raw = {"basename": name, "bytes": write_chunk(files.file(name), before, chunk), "hashes": {}}
+        entries.append({"samples": rows, "raw_data": raw, "zip_data": None, **said})
     return Done(counts, entries)
 
 

@@ -5,7 +5,7 @@ piece, the longest first, goes where it leaves the least room. No document that 
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -112,10 +112,8 @@ def packed(sizes: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     placed = np.empty(len(sizes), np.int64)
     room = _Room(length)
     values, counts = np.unique(sizes, return_counts=True)
-    start = 0
-    for size, count in zip(values[::-1].tolist(), counts[::-1].tolist(), strict=True):
-        placed[longest_first[start : start + count]] = room.lay(size, count)
-        start += count
+    laid = [room.lay(*each) for each in zip(values[::-1].tolist(), counts[::-1].tolist(), strict=True)]
+    placed[longest_first] = np.concatenate([longest_first[:0], *chain.from_iterable(laid)])
     opener = np.full(room.rows, len(sizes), np.int64)
     opened = longest_first[::-1]
     opener[placed[opened]] = opened  # the first that was laid is written last
@@ -134,8 +132,8 @@ class _Room:
         self._with: dict[int, np.ndarray] = {}  # room -> rows
         self._mask = 0  # bit r: there are rows with room r
 
-    def lay(self, size: int, count: int) -> np.ndarray:
-        """The rows of `count` pieces of one size: always the fullest that has room, else a new one."""
+    def lay(self, size: int, count: int) -> list[np.ndarray]:
+        """The rows of `count` pieces of one size, in parts: always the fullest that has room, else a new one."""
         found = []
         while count and (fitting := self._mask >> size):
             room = size + (fitting & -fitting).bit_length() - 1
@@ -149,12 +147,12 @@ class _Room:
             used = np.arange(self.rows, self.rows + -(-count // (self.length // size)))
             self.rows += len(used)
             found.append(self._fill(used, self.length, size, count))
-        return np.concatenate(found)
+        return found
 
     def _fill(self, rows: np.ndarray, room: int, size: int, count: int) -> np.ndarray:
         """Lay up to `count` pieces into rows of one room, as many as go into each."""
         each = room // size
-        laid = np.repeat(rows, each)[:count]
+        laid = rows.repeat(each)[:count]
         whole = len(laid) // each
         self._add(room - each * size, rows[:whole])
         if rest := len(laid) - whole * each:
@@ -163,7 +161,8 @@ class _Room:
 
     def _add(self, room: int, rows: np.ndarray) -> None:
         if room and len(rows):
-            self._keep(room, np.concatenate([self._with.get(room, rows[:0]), rows]))
+            held = self._with.get(room, rows[:0])
+            self._keep(room, np.concatenate([held, rows]) if len(held) else rows)
 
     def _keep(self, room: int, rows: np.ndarray) -> None:
         self._with[room] = rows
@@ -173,9 +172,11 @@ class _Room:
 def padded(block: Block, length: int, pad: int) -> np.ndarray:
     """The rows, each `length` tokens long: [rows, length]."""
     bounds, rows = block.bounds, len(block.rows) - 1
-    if len(block.tokens) == rows * length:
-        return block.tokens.reshape(rows, length)
-    filler, found = np.full(length, pad, block.tokens.dtype), []
-    for start, end in pairwise(bounds.tolist()):
-        found += [block.tokens[start:end], filler[: length - (end - start)]]
-    return np.concatenate(found).reshape(rows, length)
+    lacking = length - np.diff(bounds)
+    filler, found, start = np.full(length, pad, block.tokens.dtype), [], 0
+    for row in np.flatnonzero(lacking).tolist():
+        end = int(bounds[row + 1])
+        found += [block.tokens[start:end], filler[: lacking[row]]]
+        start = end
+    whole = np.concatenate([*found, block.tokens[start:]]) if found else block.tokens
+    return whole.reshape(rows, length)
