@@ -229,6 +229,13 @@ def test_texts_are_those_of_the_mixture_under_their_subsets(source, tmp_path):
     ]
 
 
+def test_of_texts_as_parquet_the_subset_alone_has_a_dictionary(source, tmp_path):
+    export(source, "text-parquet", tmp_path / "p")
+    group = pq.ParquetFile(next(tmp_path.glob("p/data/*.parquet"))).metadata.row_group(0)
+    columns = map(group.column, range(group.num_columns))
+    assert [each.path_in_schema for each in columns if each.has_dictionary_page] == ["red_pajama_subset"]
+
+
 # ---- packing
 
 SIZES = st.lists(st.integers(1, 200), min_size=1, max_size=80)

@@ -78,8 +78,11 @@ class TableWriter:
 class ColumnWriter:
     """Tables -> one Parquet file (zstd) with row groups of GROUP_ROWS rows, however the tables were cut."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._file = pq.ParquetWriter(path, schema, compression="zstd", version="2.6", write_page_index=False)
+    def __init__(self, path: Path, schema: pa.Schema, repeated: list[str] | None = None) -> None:
+        """`repeated`: the columns whose values are looked up in a dictionary; None: all."""
+        dictionary = True if repeated is None else repeated
+        options = {"compression": "zstd", "version": "2.6", "write_page_index": False, "use_dictionary": dictionary}
+        self._file = pq.ParquetWriter(path, schema, **options)
         self._rest = schema.empty_table()
         self.rows = 0
 

@@ -17,12 +17,13 @@ SCHEMA = pa.schema(
         pa.field("doc_id", pa.string()),
     ]
 )
+REPEATED = ["red_pajama_subset"]  # hardly another value stands twice: a dictionary would be work, for readers too
 
 
 def write(export: Export, unit: int, files: Files) -> Done:
     """One part of the mixture as one file."""
     tokens = 0
-    with ColumnWriter(files.file(f"{DATA}/{export.name_of(unit)}.parquet"), SCHEMA) as writer:
+    with ColumnWriter(files.file(f"{DATA}/{export.name_of(unit)}.parquet"), SCHEMA, REPEATED) as writer:
         for batch in read_batches(export.source.store, export.source.texts[unit], COLUMNS):
             subsets = pa.array([export.source.subsets[each] for each in batch.column("source").to_pylist()])
             columns = [batch.column("text"), batch.column("meta"), subsets, batch.column("doc_id")]
