@@ -1,10 +1,11 @@
 """Texts to ids: ours beside the bare libraries, GPT-NeoX's way and datatrove's, on the same documents, in one run.
 
-    python bench/tokens.py [--data ../shared/data] [--megabytes 500] [--peer-megabytes 100] [--tokenizer FILE]
+    python bench/tokens.py [--data ../shared/data] [--texts FOLDER] [--megabytes 500] [--peer-megabytes 100]
+        [--tokenizer FILE]
 
 Documents: the samples' own texts (rows of JSON lines, books, papers, code, wiki and forum dumps in blocks of 20 kB) in
-an order drawn by a seed, then text files of this Python's packages until there are enough. Ours does what the stages
-do, from Parquet to files:
+an order drawn by a seed, then text files of this Python's packages until there are enough, or the .txt files below
+--texts, a document each: corpora are prose, packages are code. Ours does what the stages do, from Parquet to files:
 
     counts      documents -> their numbers of tokens, with the checks against tokenizers
     tokens      a mixture -> .bin, .idx and lineage
@@ -76,10 +77,10 @@ print(json.dumps([*seconds, size // 2, ""]))
 # ---- documents
 
 
-def documents(data: Path, wanted: int) -> Iterator[str]:
+def documents(data: Path, filling: Path | None, wanted: int) -> Iterator[str]:
     """Real texts of about `wanted` bytes, in an order drawn once."""
     size = 0
-    for texts in (samples(data), packages()):
+    for texts in (samples(data), texts_below(filling, (".txt",)) if filling else packages()):
         drawn = [text for text in texts if text.strip() and not any(literal in text for literal in LITERALS)]
         random.Random(1).shuffle(drawn)
         for text in drawn:
@@ -120,11 +121,17 @@ def texts_of(name: str, content: str) -> Iterator[str]:
 
 def packages() -> Iterator[str]:
     """Text files that came with this Python and its packages."""
+    suffixes = (".py", ".pyi", ".md", ".rst", ".txt", ".h", ".c", ".js", ".html", ".css")
     for folder in dict.fromkeys(sysconfig.get_path(name) for name in ("stdlib", "purelib")):
-        for path in sorted(Path(folder).rglob("*")):
-            if path.suffix in (".py", ".pyi", ".md", ".rst", ".txt", ".h", ".c", ".js", ".html", ".css"):
-                with suppress(OSError, UnicodeDecodeError):
-                    yield path.read_bytes().decode()
+        yield from texts_below(Path(folder), suffixes)
+
+
+def texts_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """The files in a folder and those below it that have one of the suffixes and are UTF-8."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in suffixes:
+            with suppress(OSError, UnicodeDecodeError):
+                yield path.read_bytes().decode()
 
 
 def write_files(folder: Path, texts: Iterator[str]) -> int:
@@ -354,6 +361,7 @@ def compare(folder: Path, size: int, names: tuple[str, ...], tokenizer: Path) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--texts", type=Path, help="fill up with the .txt files below it, not with Python's packages")
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--peer-megabytes", type=int, default=100)
     parser.add_argument("--tokenizer", type=Path)
@@ -362,12 +370,14 @@ def main() -> None:
     if given.contestant:
         name, core, tokenizer, out, *files = given.contestant
         return contest(name, int(core), Path(tokenizer), Path(out), [Path(file) for file in files])
+    if given.texts and not any(given.texts.rglob("*.txt")):
+        parser.error(f"no .txt file below {given.texts}")
     tokenizer = given.tokenizer or given.data / TOKENIZER
     with tempfile.TemporaryDirectory(prefix="redpajama-") as folder:
         large, small = Path(folder, "large"), Path(folder, "small")
         step = max(given.megabytes // given.peer_megabytes, 1)
         sizes = [
-            write_files(path, islice(documents(given.data, given.megabytes * 1_000_000), 0, None, every))
+            write_files(path, islice(documents(given.data, given.texts, given.megabytes * 1_000_000), 0, None, every))
             for path, every in ((large, 1), (small, step))
         ]
         speeds = compare(large, sizes[0], OURS, tokenizer)
