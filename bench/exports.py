@@ -42,7 +42,7 @@ CASES = [(name, method) for name in FORMATS for method in PACKED.get(name, ("",)
 def make(folder: Path, data: Path, tokens: int, shards: int) -> None:
     """The shards, their lineage and texts."""
     random = np.random.default_rng(1)
-    drawn = documents(data, int(TEXT_BYTES * tokens * shards))
+    drawn = documents(data, None, int(TEXT_BYTES * tokens * shards))
     stream = np.frombuffer("".join(drawn).encode(), np.uint8)
     for number in range(shards):
         sizes = np.maximum(2, random.lognormal(6, 1, tokens // 500)).astype(np.int64)
