@@ -355,7 +355,10 @@ def test_what_a_worker_says_of_a_part_that_another_committed_is_no_failure(root,
         assert files_of(turns[0].job) == whole
 
 
-@pytest.mark.parametrize("name", ["REDPAJAMA_CLAIM_BYTES", "REDPAJAMA_LEASE_SECONDS", "REDPAJAMA_TELL_SECONDS"])
+NUMBERS = [f"REDPAJAMA_{name}" for name in ("CLAIM_BYTES", "LEASE_SECONDS", "PER_HOST", "TELL_SECONDS")]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("given", ["8MiB", "-1", "nan"])
 def test_a_variable_that_is_no_number_is_the_users_mistake(name, given, tmp_path):
     command = [sys.executable, "-m", "redpajama", "build", str(DEMO), "--out", str(tmp_path / "r")]

@@ -84,7 +84,9 @@ def command(
 
 def _check(until: str, workers: str) -> None:
     from redpajama.flow import UNTIL
+    from redpajama.raw import hosts
 
+    hosts.per_host()  # its mistake is told here, not by a worker
     if until not in UNTIL:
         raise UserError(f"--until {until}: one of {', '.join(UNTIL)}")
     if workers != "auto" and not (workers.isdecimal() and int(workers) > 0):

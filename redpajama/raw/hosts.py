@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from redpajama import environment
+
 QUESTION, TRANSFER = "question", "transfer"
 MAX_PER_HOST = 4  # places of each kind; REDPAJAMA_PER_HOST sets another number
 POLL_SECONDS = 0.1
@@ -43,9 +45,12 @@ def host_of(url: str) -> str:
 
 
 def per_host() -> int:
-    """How many places of one kind a host has."""
-    given = os.environ.get("REDPAJAMA_PER_HOST", "")
-    return int(given) if given.isdecimal() and int(given) else MAX_PER_HOST
+    """How many places of one kind a host has.
+
+    Raises:
+        UserError: REDPAJAMA_PER_HOST is no number.
+    """
+    return int(environment.number("REDPAJAMA_PER_HOST", MAX_PER_HOST)) or MAX_PER_HOST
 
 
 def _take(held: contextlib.ExitStack, url: str, kind: str) -> bool:
