@@ -9,7 +9,10 @@ in it. `--megabytes 5000` is what the target is stated for: 100 MB a CPU-second 
 
 `--peers`: the same documents through datatrove's own steps, a reader, `SamplerFilter` and `ParquetWriter` a source (one
 that is repeated is read twice). It has no step that shuffles texts, none for a budget of tokens, none for repeats: so
-it does less. It shuffles tokens, once they are encoded. The peer is installed into .venv-bench-mixture.
+it does less. It shuffles tokens, once they are encoded. And through NeMo Curator's on one core, without a GPU:
+`read_parquet`, `blend_datasets` by numbers of documents (it has no budget of tokens), `Shuffle` with a seed and
+`to_parquet` (Snappy; it offers no other). Imports are not counted. The peers are installed into .venv-bench-mixture and
+.venv-bench-nemo.
 """
 
 import argparse
@@ -51,6 +54,47 @@ for number, source in enumerate(sys.argv[2:]):
     LocalPipelineExecutor(steps, tasks=1, workers=1, logging_dir=os.path.join(at, "logs")).run()
 print("spent", spent() - started)
 """
+# 0.9.0 is the last on Dask. What it asks for is CUDA and many GB: so it comes alone, with what importing it needs.
+NEMO = ("nemo-curator==0.9.0",)
+NEMO_PACKAGES = (
+    "dask[dataframe]==2024.12.1",
+    "distributed==2024.12.1",
+    "numpy==1.26.4",
+    "pandas==2.2.3",
+    "pyarrow==19.0.1",
+    "datasets==3.6.0",
+    "transformers==5.24.0",
+    "openai==3.57.0",
+    "fasttext-community==0.11.9",
+    "sentencepiece==0.2.3",
+    "beautifulsoup4==4.15.0",
+    "comment_parser==1.2.4",
+    "ftfy==6.3.1",
+    "platformdirs==4.14.9",
+    "regex==2026.11.19",
+)
+# With Dask's query planning, shuffling what was blended hangs. Weights are numbers of documents, and shares are rounded
+# up: one document less in all gives the numbers themselves.
+NEMO_PEER = r"""
+import glob, os, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import dask
+dask.config.set({"dataframe.query-planning": False, "scheduler": "synchronous"})
+import pyarrow.parquet as pq
+from nemo_curator import Shuffle, blend_datasets
+from nemo_curator.datasets import DocumentDataset
+folder, epochs = sys.argv[1], dict(argument.split("=") for argument in sys.argv[2:])
+parts = [glob.glob(os.path.join(folder, "r", "documents", source + "-*", "part-*.parquet")) for source in epochs]
+wanted = [int(n) * sum(pq.read_metadata(path).num_rows for path in own) for n, own in zip(epochs.values(), parts)]
+spent = lambda: sum(os.times()[:4])
+started = spent()
+sources = [DocumentDataset.read_parquet(sorted(own), columns=["doc_id", "source", "text", "meta"]) for own in parts]
+blend = blend_datasets(sum(wanted) - 1, sources, wanted)
+Shuffle(seed=1)(blend).to_parquet(os.path.join(folder, "nemo"))
+seconds = spent() - started
+assert pq.read_table(os.path.join(folder, "nemo"), columns=["doc_id"]).num_rows == sum(wanted)
+print("spent", seconds)
+"""
 MANIFEST = """
 name = "mixture"
 seed = 1
@@ -82,6 +126,9 @@ def main() -> None:
             seconds = peer_seconds(Path(folder))
             sys.stdout.write(f"datatrove, without a shuffle: {seconds:.1f} CPU s, {text / seconds:.1f} MB/CPU s\n")
             told += f" peer={text / seconds:.1f} ratio={seconds / own:.1f}"
+            seconds = nemo_seconds(Path(folder))
+            sys.stdout.write(f"NeMo Curator, without a budget: {seconds:.1f} CPU s, {text / seconds:.1f} MB/CPU s\n")
+            told += f" nemo={text / seconds:.1f} ratio={seconds / own:.1f}"
         sys.stdout.write(f"{told}\n")
 
 
@@ -116,6 +163,13 @@ def peer_seconds(folder: Path) -> float:
     """CPU seconds of datatrove for the same documents, its imports not counted."""
     command = [peer_python("mixture", PACKAGES), "-c", PEER, str(folder), "web", "code", "wiki", "wiki"]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(result.stdout.split()[-1])
+
+
+def nemo_seconds(folder: Path) -> float:
+    """CPU seconds of NeMo Curator for the same documents, its imports not counted."""
+    command = [peer_python("nemo", NEMO_PACKAGES, NEMO), "-W", "ignore", "-c", NEMO_PEER, str(folder)]
+    result = subprocess.run([*command, "web=1", "code=1", "wiki=2"], check=True, capture_output=True, text=True)
     return float(result.stdout.split()[-1])
 
 
