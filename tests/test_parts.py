@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from corpora import digest, exit_code, start_process
 
-from redpajama.engine.parts import Outputs, Part, PartRecord, committed_each, content_of, describe, run_part
+from redpajama.engine.parts import Outputs, Part, PartRecord, committed_each, content_of, describe_whole, run_part
 from redpajama.engine.stages import balance
 from redpajama.engine.store import Store
 from redpajama.errors import BuildFailed
@@ -223,4 +223,4 @@ def test_a_balance_is_what_was_read_in_outcomes():
 
 def test_a_file_is_described_by_its_size_and_sha256(tmp_path):
     (tmp_path / "x").write_bytes(b"x" * (3 << 20))
-    assert describe(tmp_path / "x") == [3 << 20, sha256(b"x" * (3 << 20)).hexdigest()]
+    assert describe_whole(tmp_path / "x") == [3 << 20, sha256(b"x" * (3 << 20)).hexdigest()]

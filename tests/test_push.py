@@ -9,7 +9,7 @@ from corpora import build, cli, write_corpus
 from fake_hub import HERE, Uploads, serve
 from huggingface_hub import constants
 
-from redpajama.engine.parts import describe
+from redpajama.engine.parts import describe_whole
 from redpajama.errors import BuildFailed, UserError
 from redpajama.exports import push
 from redpajama.exports.folder import Folder
@@ -54,7 +54,7 @@ def finished(folder: Path, *names: str) -> str:
     export = Folder(str(folder), {"format": "olmo", "split": "train"})
     for place, name in enumerate(names):
         export.store.write(name, bytes([place]) * 2000)
-    export.finish({name: describe(folder / name) for name in names})
+    export.finish({name: describe_whole(folder / name) for name in names})
     return str(folder)
 
 
