@@ -6,6 +6,7 @@ Runs in a loaders' environment (`make test-loaders`, `make test-loaders-all`), w
 """
 
 import filecmp
+import importlib
 import json
 import os
 import sys
@@ -231,13 +232,24 @@ def litdata(folder: Path, check: Check) -> None:
             check.problems.append(f"index.json: {ours}, but litdata's own is {theirs}")
 
 
-def mds(folder: Path, check: Check) -> None:
-    """StreamingDataset, and `MDSWriter` with `merge_index`."""
+def _operators_of_torchvision() -> object:
+    """What `streaming` loads it for is not used; not every torch finds operators in its package on PyPI."""
     import torch
 
-    stub = torch.library.Library("torchvision", "DEF")  # its package on PyPI has no operators for this torch
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError:  # "operator torchvision::nms does not exist"
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+    stub = torch.library.Library("torchvision", "DEF")
     stub.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     stub.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return stub
+
+
+def mds(folder: Path, check: Check) -> None:
+    """StreamingDataset, and `MDSWriter` with `merge_index`."""
+    operators = _operators_of_torchvision()  # kept while `streaming` is loaded
     from streaming import MDSWriter, StreamingDataset
     from streaming.base.util import merge_index
 
@@ -260,6 +272,7 @@ def mds(folder: Path, check: Check) -> None:
         merge_index(other)
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.mds")]
         check.same_files(folder, Path(other), [*sorted(names), "index.json"])
+    del operators
 
 
 def olmo(folder: Path, check: Check) -> None:
