@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redpajama.exports.parquet import DOCUMENTS, ROWS, list_of
-from redpajama.exports.parquet_lists import ListFile, Lists, levels_of, runs
+from redpajama.exports.parquet_lists import ListFile, Lists, indices, levels_of, runs
 
 SIZES = st.lists(st.integers(0, 5) | st.sampled_from([63, 64, 8191, 8192, 20_000]), max_size=40)
 IDS = np.array([0, 1, 255, 256, 65_535, 65_536, 2**31 - 1, -100, -(2**31)], np.int32)
@@ -103,3 +103,21 @@ def test_a_failure_leaves_no_footer(tmp_path):
     with pytest.raises(ZeroDivisionError), ListFile(tmp_path / "x", ROWS):
         raise ZeroDivisionError
     assert (tmp_path / "x").read_bytes() == b"PAR1"
+
+
+@pytest.mark.parametrize(("kind", "most", "bits"), [("<u2", 9_000, 16), ("<u4", 70_000, 24), ("<i4", 9_000, 16)])
+def test_many_values_are_indices_into_all_numbers_up_to_the_largest(tmp_path, kind, most, bits):
+    random = np.random.default_rng(most)
+    values = random.integers(0, most, 300_001).astype(kind)
+    if kind == "<i4":
+        values[::1000] = -100
+    words, head, body, filling = indices(values)
+    assert words[: values.max() + 1].tolist() == list(range(values.max() + 1))
+    assert (head[0], len(body)) == (bits, 300_001 * bits // 8)
+    assert (len(body) + len(filling)) % bits == 0
+    schema = pa.schema([pa.field("x", list_of(pa.int32()), nullable=False)])
+    with ListFile(tmp_path / "x", schema) as file:
+        file.write({"x": Lists(levels_of(np.array([1, 299_999, 1])), values)})
+    found = pq.read_table(tmp_path / "x").column("x").combine_chunks()
+    assert (found.flatten().to_numpy() == values).all()
+    assert found.offsets.to_pylist() == [0, 1, 300_000, 300_001]

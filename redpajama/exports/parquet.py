@@ -18,7 +18,7 @@ from redpajama.exports.packing import Block, padded
 from redpajama.exports.parquet_lists import ListFile, Lists, levels_of
 from redpajama.formats import PACKED
 
-GROUP_TOKENS = 1 << 20  # of a row group, about
+GROUP_TOKENS = 1 << 22  # of a row group, about: beside them the dictionary of ids is small
 NOT_LEARNED = -100  # torch's `ignore_index`
 
 
@@ -70,7 +70,7 @@ def _groups(block: Block) -> Iterator[Block]:
 def _documents(block: Block, lineage: pa.Table) -> dict[str, Lists | pa.Array]:
     """A row group of DOCUMENTS: its rows, from the first document on."""
     levels = levels_of(np.diff(block.bounds))
-    ids = Lists(levels, block.tokens.astype(np.int32))
+    ids = Lists(levels, block.tokens)
     own = lineage.slice(block.first, levels.rows).combine_chunks()
     mask = Lists(levels, np.ones(len(block.tokens), np.int8))
     beside = {name: own.column(name).combine_chunks() for name in own.column_names}
@@ -81,14 +81,16 @@ def _padded(export: Export, block: Block) -> dict[str, Lists | pa.Array]:
     """A row group of ROWS: its rows are filled to one length."""
     rows = len(block.rows) - 1
     levels = levels_of(np.full(rows, export.length))
-    ids = padded(block, export.length, export.source.vocabulary.pad_id).astype(np.int32).ravel()
-    is_there = (np.arange(export.length) < np.diff(block.bounds)[:, None]).ravel()
+    ids = padded(block, export.length, export.source.vocabulary.pad_id).ravel()
+    mask = np.ones(len(ids), np.int8)
     input_ids = labels = Lists(levels, ids)
     if len(block.tokens) < len(ids):
-        labels = Lists(levels, np.where(is_there, ids, np.int32(NOT_LEARNED)))
+        mask = (np.arange(export.length) < np.diff(block.bounds)[:, None]).ravel().view(np.int8)
+        learned = ids.astype(np.int32)
+        learned[np.flatnonzero(mask == 0)] = NOT_LEARNED
+        labels = Lists(levels, learned)
     pieces = Lists(levels_of(np.diff(block.rows)), np.diff(block.pieces).astype(np.int32))
-    mask = Lists(levels, is_there.view(np.int8))
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, "seq_lengths": pieces}
+    return {"input_ids": input_ids, "attention_mask": Lists(levels, mask), "labels": labels, "seq_lengths": pieces}
 
 
 def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:

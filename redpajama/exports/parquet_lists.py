@@ -1,12 +1,13 @@
 """Parquet of lists of integers, page by page; columns of other kinds are pyarrow's own.
 
 A token has an element in each of three lists, and an element two levels: pyarrow takes 17 ns a token for them, more
-than for all else. Here a list's levels are runs, made for all columns at once, and columns of
-the same values are compressed once. A page a column and row group:
+than for all else. Here a list's levels are runs, made for all columns at once, and columns of the same values are
+encoded once. A page a column and row group, not compressed:
 
     repetition levels, definition levels    RLE
-    int32                                   BYTE_STREAM_SPLIT: of the four bytes of an id two hold nothing
-    int8, which are 0 or 1                  RLE_DICTIONARY of (0, 1)
+    integers                                RLE_DICTIONARY of 0, 1, 2, ...: indices of 16 bits are the ids as shards
+                                            hold them, and zstd would make them a tenth less
+    int8, which are 0 or 1                  RLE_DICTIONARY of 0, 1: runs
 
 https://github.com/apache/parquet-format: README, Encodings.md, parquet.thrift.
 """
@@ -28,14 +29,14 @@ from redpajama.exports.thrift import Field, struct
 
 MAGIC = b"PAR1"
 LEVEL = 1  # of zstd
-CODEC = pa.Codec("zstd", compression_level=LEVEL)
-ZSTD = 6  # CompressionCodec
-ENCODINGS = {"PLAIN": 0, "PLAIN_DICTIONARY": 2, "RLE": 3, "RLE_DICTIONARY": 8, "BYTE_STREAM_SPLIT": 9}
+UNCOMPRESSED, ZSTD = 0, 6  # CompressionCodec
+ENCODINGS = {"PLAIN": 0, "PLAIN_DICTIONARY": 2, "RLE": 3, "RLE_DICTIONARY": 8}
 REQUIRED, OPTIONAL, REPEATED = 0, 1, 2  # FieldRepetitionType
 INT32, BYTE_ARRAY = 1, 6  # Type
 UTF8, LIST, INT_8 = 0, 3, 15  # ConvertedType
 DATA_PAGE, DICTIONARY_PAGE = 0, 2  # PageType
-FLAGS = np.array([0, 1], "<i4").tobytes()  # the dictionary of int8
+WIDTHS = 16, 24, 32  # bits of an index
+SHARE = 4  # values there must be to each word
 
 
 class Levels(NamedTuple):
@@ -50,7 +51,7 @@ class Lists(NamedTuple):
     """A column: lists, none null. Columns that are one object are encoded once."""
 
     levels: Levels
-    values: np.ndarray  # of all lists, int32, or int8 of 0 and 1
+    values: np.ndarray  # of all lists: unsigned integers or int32; int8 of 0 and 1
 
 
 class Chunk(NamedTuple):
@@ -59,6 +60,7 @@ class Chunk(NamedTuple):
     data: bytes
     path: list[str]
     type: int
+    codec: int
     encodings: list[int]
     values: int
     plain_bytes: int  # before compression
@@ -71,7 +73,7 @@ class Chunk(NamedTuple):
             thrift.i32(1, self.type),
             thrift.integers(2, self.encodings),
             thrift.texts(3, self.path),
-            thrift.i32(4, ZSTD),
+            thrift.i32(4, self.codec),
             thrift.i64(5, self.values),
             thrift.i64(6, self.plain_bytes),
             thrift.i64(7, len(self.data)),
@@ -173,35 +175,22 @@ def _named(field: pa.Field, column: Lists | pa.Array, made: dict[int, Chunk]) ->
 
 
 def _chunk(lists: Lists) -> Chunk:
-    (_, count, head), values = lists
-    if values.dtype == np.int8:
-        pages = [_dictionary_page(), _data_page(head + flags(values), count, "RLE_DICTIONARY")]
-        encodings = ["PLAIN", "RLE", "RLE_DICTIONARY"]
-    else:
-        pages, encodings = (
-            [_data_page(b"".join([head, split(values).data]), count, "BYTE_STREAM_SPLIT")],
-            ["RLE", "BYTE_STREAM_SPLIT"],
-        )
-    data, plain = b"".join(page for page, _ in pages), sum(size for _, size in pages)
-    dictionary = len(pages[0][0]) if len(pages) > 1 else 0
-    return Chunk(data, [], INT32, [ENCODINGS[name] for name in encodings], count, plain, dictionary)
+    (_, count, levels), values = lists
+    words, *body = flags(values) if values.dtype == np.int8 else indices(values)
+    head = _page(DICTIONARY_PAGE, len(words), "PLAIN", words.astype("<i4").tobytes())
+    data = head + _page(DATA_PAGE, count, "RLE_DICTIONARY", levels, *body)
+    encodings = [ENCODINGS[name] for name in ("PLAIN", "RLE", "RLE_DICTIONARY")]
+    return Chunk(data, [], INT32, UNCOMPRESSED, encodings, count, len(data), len(head))
 
 
-def _data_page(body: bytes, values: int, encoding: str) -> tuple[bytes, int]:
-    """A page, and its bytes before compression; its head counts among both."""
-    rle = ENCODINGS["RLE"]
-    about = thrift.i32(1, values), thrift.i32(2, ENCODINGS[encoding]), thrift.i32(3, rle), thrift.i32(4, rle)
-    return _page(DATA_PAGE, body, thrift.inner(5, *about))
-
-
-def _dictionary_page() -> tuple[bytes, int]:
-    return _page(DICTIONARY_PAGE, FLAGS, thrift.inner(7, thrift.i32(1, 2), thrift.i32(2, ENCODINGS["PLAIN"])))
-
-
-def _page(kind: int, body: bytes, about: Field) -> tuple[bytes, int]:
-    packed = CODEC.compress(body, asbytes=True)
-    head = struct(thrift.i32(1, kind), thrift.i32(2, len(body)), thrift.i32(3, len(packed)), about)
-    return head + packed, len(head) + len(body)
+def _page(kind: int, values: int, encoding: str, *body: bytes | memoryview) -> bytes:
+    """A page of either kind, its levels as RLE."""
+    size, rle = sum(map(len, body)), ENCODINGS["RLE"]
+    about = [thrift.i32(1, values), thrift.i32(2, ENCODINGS[encoding])]
+    if kind == DATA_PAGE:
+        about += [thrift.i32(3, rle), thrift.i32(4, rle)]
+    inner = thrift.inner(5 if kind == DATA_PAGE else 7, *about)
+    return b"".join([struct(thrift.i32(1, kind), thrift.i32(2, size), thrift.i32(3, size), inner), *body])
 
 
 def levels_of(sizes: np.ndarray) -> Levels:
@@ -217,11 +206,43 @@ def levels_of(sizes: np.ndarray) -> Levels:
     return Levels(len(sizes), int(count.sum()), data)
 
 
-def flags(values: np.ndarray) -> bytes:
-    """Zeros and ones (int8[n]) as indices of one bit into the dictionary of both."""
-    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
-    starts = np.concatenate([[0], changes])[: len(values)]
-    return b"\x01" + runs(np.diff([*starts, len(values)]), values[starts].astype(np.uint8))
+def flags(values: np.ndarray) -> tuple[np.ndarray, bytes, bytes]:
+    """Zeros and ones (int8[n]) -> the dictionary of both, and indices of one bit."""
+    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])[: len(values)]
+    return np.arange(2), b"\x01", runs(np.diff([*starts, len(values)]), values[starts].astype(np.uint8))
+
+
+def indices(values: np.ndarray) -> tuple[np.ndarray, bytes, memoryview, bytes]:
+    """Integers[n] -> a dictionary, and indices into it: one run, bit-packed in eights."""
+    words, places = _words(values)
+    width = next(width for width in WIDTHS if len(words) <= 1 << width)
+    eights = -(-len(values) // 8)
+    head = bytes([width]) + thrift.varint(eights << 1 | 1)
+    return words, head, _narrow(places, width), bytes((8 * eights - len(values)) * width // 8)
+
+
+def _words(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A dictionary of 0, 1, 2, ... to the largest, then those below 0; and where each value stands in it.
+
+    Of few values, which that would outweigh, one of those that there are.
+    """
+    most = int(values.max(initial=0))
+    if most >= len(values) // SHARE:
+        return np.unique(values, return_inverse=True)
+    places = np.flatnonzero(values < 0) if values.dtype.kind == "i" else np.zeros(0, np.int64)
+    below, numbers = np.unique(values[places], return_inverse=True)
+    if len(below):
+        values = values.copy()
+        values[places] = most + 1 + numbers
+    return np.concatenate([np.arange(most + 1), below.astype(np.int64)]), values
+
+
+def _narrow(places: np.ndarray, width: int) -> memoryview:
+    """The lowest bits of each, back to back."""
+    if width == 16:
+        return np.ascontiguousarray(places, "<u2").view(np.uint8).data
+    bytes_ = np.ascontiguousarray(places, "<u4").view(np.uint8).reshape(-1, 4)
+    return np.ascontiguousarray(bytes_[:, : width // 8]).ravel().data
 
 
 def runs(counts: np.ndarray, values: np.ndarray) -> bytes:
@@ -237,15 +258,6 @@ def runs(counts: np.ndarray, values: np.ndarray) -> bytes:
     return bytes_[is_there].tobytes()
 
 
-def split(values: np.ndarray) -> np.ndarray:
-    """int32[n] -> uint8[4, n]: the lowest byte of each, then the next, and so on."""
-    bytes_ = np.ascontiguousarray(values, "<i4").view(np.uint8)
-    found = np.empty((4, len(values)), np.uint8)
-    for place in range(4):
-        found[place] = bytes_[place::4]
-    return found
-
-
 def _own_chunk(field: pa.Field, column: pa.Array) -> Chunk:
     """A column as pyarrow writes it, in a file of its own."""
     sink = pa.BufferOutputStream()
@@ -257,4 +269,4 @@ def _own_chunk(field: pa.Field, column: pa.Array) -> Chunk:
     data = file.slice(start, about.total_compressed_size).to_pybytes()
     encodings = [ENCODINGS[name] for name in about.encodings]
     plain, dictionary = about.total_uncompressed_size, about.data_page_offset - start
-    return Chunk(data, [field.name], BYTE_ARRAY, encodings, about.num_values, plain, dictionary)
+    return Chunk(data, [field.name], BYTE_ARRAY, ZSTD, encodings, about.num_values, plain, dictionary)
