@@ -15,7 +15,7 @@ BUNDLES = 32  # that a split of so many parts or more is dealt out to
 def builds(tmp_path_factory):
     """{parts: (steps of a build, steps of the same again)}"""
     found = {}
-    for parts in (100, 400):  # above 64, where the homes of duplicates are gathered first
+    for parts in (80, 240):  # above 64, where the homes of duplicates are gathered first
         folder = tmp_path_factory.mktemp("scale")
         with scaled.scaled_constants():
             path = scaled.write_corpus(folder / "raw", parts)
@@ -24,10 +24,10 @@ def builds(tmp_path_factory):
     return found
 
 
-def test_four_times_the_parts_open_at_most_4_4_times_as_many_files(builds):
+def test_three_times_the_parts_open_at_most_3_3_times_as_many_files(builds):
     opens = {parts: scaled.total(steps).opens for parts, (steps, _) in builds.items()}
-    filled = next(step.parts for step in builds[100][0] if step.stage == "paragraphs-split")  # by luck of their names
-    assert opens[400] <= 4.4 * opens[100] * BUNDLES / filled
+    filled = next(step.parts for step in builds[80][0] if step.stage == "paragraphs-split")  # by luck of their names
+    assert opens[240] <= 3.3 * opens[80] * BUNDLES / filled
 
 
 def test_a_build_with_nothing_to_do_opens_a_few_files_a_stage(builds):
@@ -37,7 +37,7 @@ def test_a_build_with_nothing_to_do_opens_a_few_files_a_stage(builds):
 
 
 def test_a_part_opens_one_file_for_each_stage_that_it_asks(builds):
-    most = {step.stage: step.most_opens for step in builds[400][0]}
+    most = {step.stage: step.most_opens for step in builds[240][0]}
     assert most["quality"] <= 2
     assert most["counts"] <= 4  # documents, tokenizer, its notes and the spans
     assert max(most.values()) <= 1000
