@@ -9,14 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from redpajama.arrow import open_parquet
 from redpajama.engine.parts import File
-from redpajama.engine.store import Store
-from redpajama.engine.tables import Blobs, ColumnWriter, TableWriter, read_table
+from redpajama.engine.store import RangedFile, Store
+from redpajama.engine.tables import Blobs, ColumnWriter, TableWriter, buffered, read_table
+from redpajama.raw import parquet as raw_parquet
+from redpajama.raw.io import RawFile
+from redpajama.records import Tally
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.none() | st.binary(max_size=9), max_size=4), max_size=4), st.randoms())
 def test_blobs_are_the_places_of_a_columns_values_in_any_order(chunks, rng):
     arrays = [pa.array([b"first", *chunk], pa.large_binary())[1:] for chunk in chunks]
@@ -55,6 +60,7 @@ FILTERS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NUMBERS | st.none(), NAMES | st.none()), max_size=9), FILTERS, st.integers(1, 4))
 def test_a_table_is_read_by_filters_as_its_rows_say(tmp_path_factory, rows, filters, group):
     path = tmp_path_factory.mktemp("t")
@@ -87,3 +93,55 @@ def test_a_table_is_read_in_the_thread_that_asks(tmp_path, monkeypatch, filters)
     monkeypatch.setattr(Store, "open", lambda *_: Watched((tmp_path / "t.parquet").read_bytes()))
     read_table(Store(str(tmp_path)), File("t.parquet", 1), None, filters)
     assert readers == {threading.get_ident()}
+
+
+class Counted(io.BytesIO):
+    """A file that notes what is read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reads: list[int] = []
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.reads.append(len(data))
+        return data
+
+    def cat_file(self, path, start, end):
+        """As a file system has it."""
+        self.seek(start)
+        return self.read(end - start)
+
+
+def wide_table(path, rows: int, groups: int) -> bytes:
+    """Six columns of numbers that do not compress, in so many row groups."""
+    random = np.random.default_rng(1)
+    table = pa.table({f"n{number}": random.integers(0, 1 << 60, rows) for number in range(6)})
+    pq.write_table(table, path, row_group_size=rows // groups, use_dictionary=False)
+    return path.read_bytes()
+
+
+def test_the_columns_of_a_group_that_are_neighbours_are_one_request(tmp_path):
+    far = Counted(wide_table(tmp_path / "t", 16_000, 16))  # some 50 kB a group
+    parquet = open_parquet(buffered(RangedFile(far, "t", len(far.getvalue())), 1 << 20))
+    before = len(far.reads)
+    parquet.read_row_group(7, use_threads=False)
+    assert len(far.reads) - before == 1
+
+
+def test_what_no_row_of_a_group_asks_for_is_not_read(tmp_path, monkeypatch):
+    file = Counted(wide_table(tmp_path / "t", 80_000, 8))
+    monkeypatch.setattr(Store, "open", lambda *_: file)
+    assert read_table(Store(str(tmp_path)), File("t", 1), None, [("n0", "=", 1 << 59)]).num_rows == 0
+    assert sum(file.reads) < (tmp_path / "t").stat().st_size / 4
+
+
+@pytest.mark.parametrize(("path", "most"), [("s3://b/t.parquet", 2 * 2 + 4), ("t.parquet", 1 << 20)])
+def test_a_column_of_a_far_parquet_input_is_one_read_a_group(tmp_path, monkeypatch, path, most):
+    data = wide_table(tmp_path / "t", 600_000, 2)  # 2.4 MB a column and group
+    files = []
+    monkeypatch.setattr(RawFile, "open", lambda _: files.append(Counted(data)) or files[-1])
+    rows = list(raw_parquet.rows(RawFile("u", path, len(data), "0" * 64), ["n0", "n5"], Tally()))
+    assert len(rows) == 600_000
+    assert len(files[0].reads) <= most
+    assert max(files[0].reads) <= (3 << 20 if path.startswith("s3") else 1 << 20)

@@ -21,17 +21,19 @@ import pyarrow.parquet as pq
 from redpajama.arrow import open_parquet
 from redpajama.engine.gathered import Parts, parts_of
 from redpajama.engine.pages import damaged
-from redpajama.engine.partitions import PartitionWriter, digests_of, read_index, read_numbered
+from redpajama.engine.partitions import PartitionWriter, describe, digests_of, read_index, read_numbered
 from redpajama.engine.parts import File, Outputs, Part, PartRecord, Result
 from redpajama.engine.splits import splits_of
 from redpajama.engine.stages import ALL, Build, Planned, Step, fingerprint, versions
 from redpajama.engine.store import Store
+from redpajama.engine.tables import buffered
 from redpajama.errors import is_of_reading
 from redpajama.hashing import sha256_of, short_id
 
 VERSION = 1
 HOME_PARTS = 16  # parts that ask one file, about
 MOST_FILES = 4096
+HOME_BYTES = 1 << 20  # of one request to an object store: about what a home has
 DIRECT = 64  # so many parts are dealt out without being gathered first
 BITS = 62  # of a home's number
 ENDING = "-homes"  # of the stage whose parts are homes
@@ -147,7 +149,7 @@ def _split(homes: tuple[Home, ...], build: Build, part: Part, outputs: Outputs) 
     """The rows of some parts -> one file, by home."""
     rows = 0
     for home in homes:
-        with PartitionWriter(outputs.file(home.ending), home.schema) as writer:
+        with PartitionWriter(outputs.file(home.ending, describe=describe), home.schema) as writer:
             for stage, id in part.spec["of"]:
                 writer.add(*_rows(build.store, build.part(stage, id), home, 0, 1 << BITS))
         rows += writer.rows
@@ -313,7 +315,7 @@ def _opened(store: Store, file: File) -> Iterator[pq.ParquetFile]:
     """
     try:
         with store.open(*file) as opened:
-            yield open_parquet(opened, page_checksum_verification=True)
+            yield open_parquet(buffered(opened, HOME_BYTES), page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
         if is_of_reading(error) and not isinstance(error, FileNotFoundError):
             raise

@@ -19,7 +19,7 @@ from redpajama.engine import homes
 from redpajama.engine.gathered import StageRecord
 from redpajama.engine.homes import Home
 from redpajama.engine.pages import Packing
-from redpajama.engine.partitions import SPLIT_BYTES, PartitionWriter, describe, digests_of, read_index, read_range
+from redpajama.engine.partitions import PartitionWriter, describe, digests_of, read_index, read_range
 from redpajama.engine.parts import Outputs, Part, PartRecord, Result
 from redpajama.engine.splits import splits_of
 from redpajama.engine.stages import (
@@ -204,7 +204,7 @@ class Regrouped(Stage):
     shares: Callable[[Build, str], dict[str, list[PartRecord]]] = everything
     alone: bool = False  # a row that changes redoes its own partition and no neighbour: their pages are apart
     packing: Packing = "zstd"  # of the dealt rows
-    held_bytes: int = SPLIT_BYTES  # of them, in memory while they are dealt
+    held_bytes: int | None = None  # of them, in memory while they are dealt (partitions.SPLIT_BYTES)
     is_ordered: bool = False  # the partitions are ranges in order: files are named by number
 
     @property

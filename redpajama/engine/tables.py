@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -157,11 +157,16 @@ def open_table(store: Store, file: File) -> Iterator[BinaryIO]:
     """
     try:
         with store.open(*file) as opened:
-            yield io.BufferedReader(opened, READ_AHEAD) if isinstance(opened, RangedFile) else opened
+            yield buffered(opened, READ_AHEAD)
     except (OSError, pa.ArrowInvalid) as error:
         if is_of_reading(error) and not isinstance(error, FileNotFoundError):
             raise
         raise BuildFailed(f"{file.key}: cannot be read ({error}): remove it and build again") from None
+
+
+def buffered(opened: BinaryIO | RangedFile, ahead: int) -> BinaryIO:
+    """A file whose reads of neighbours are one request of so many bytes, where it is on an object store."""
+    return cast(BinaryIO, io.BufferedReader(opened, ahead)) if isinstance(opened, RangedFile) else opened
 
 
 Filter = tuple[str, str, Any]  # a column; "in" or one of COMPARE; the values, or the value, that it is compared with
@@ -181,16 +186,17 @@ def read_table(store: Store, file: File, columns: list[str] | None = None, filte
     """
     with open_table(store, file) as opened:
         parquet = open_parquet(opened)
-        names = columns or parquet.schema_arrow.names
-        needed = list(dict.fromkeys([*names, *(name for name, _, _ in filters)]))
-        if absent := set(needed).difference(parquet.schema_arrow.names):
+        names, tested = columns or parquet.schema_arrow.names, list({name for name, _, _ in filters})
+        if absent := {*names, *tested}.difference(parquet.schema_arrow.names):
             raise pa.ArrowInvalid(f"no column {', '.join(sorted(absent))}")
         if not filters:
-            return parquet.read(columns=needed, use_threads=False).select(names)
+            return parquet.read(columns=names, use_threads=False).select(names)
         tables = [parquet.schema_arrow.empty_table().select(names)]
         for group in _groups_that_may_meet(parquet, filters):
-            table = parquet.read_row_group(group, columns=needed, use_threads=False)
-            tables.append(table.filter(_meets(table, filters)).select(names))
+            is_asked = _meets(parquet.read_row_group(group, columns=tested, use_threads=False), filters)
+            if pc.any(is_asked).as_py():  # texts of other groups are not decoded
+                table = parquet.read_row_group(group, columns=names, use_threads=False)
+                tables.append(table.select(names).filter(is_asked))
         return pa.concat_tables(tables)
 
 

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from redpajama.arrow import open_parquet
+from redpajama.errors import BuildFailed
 from redpajama.exports import thrift
 from redpajama.exports.thrift import Field, struct
 
@@ -58,7 +59,6 @@ class Chunk(NamedTuple):
     """The pages of a column in a row group, and what the footer says of them."""
 
     data: bytes
-    path: list[str]
     type: int
     codec: int
     encodings: list[int]
@@ -66,13 +66,13 @@ class Chunk(NamedTuple):
     plain_bytes: int  # before compression
     dictionary_bytes: int  # of `data`, the page before the others; 0: none
 
-    def metadata(self, start: int) -> bytes:
-        """A ColumnChunk whose first page is at this byte of the file."""
+    def metadata(self, path: list[str], start: int) -> bytes:
+        """The ColumnChunk of a column, its first page at this byte of the file."""
         about = thrift.inner(
             3,
             thrift.i32(1, self.type),
             thrift.integers(2, self.encodings),
-            thrift.texts(3, self.path),
+            thrift.texts(3, path),
             thrift.i32(4, self.codec),
             thrift.i64(5, self.values),
             thrift.i64(6, self.plain_bytes),
@@ -102,12 +102,14 @@ class ListFile:
         """One row group: the columns by name, all with as many rows; the first are lists."""
         lists = {id(column): column for column in columns.values() if isinstance(column, Lists)}
         made = {same: _chunk(column) for same, column in lists.items()}
-        chunks = [_named(field, columns[field.name], made) for field in self._schema]
+        asked = ((field, columns[field.name]) for field in self._schema)
+        chunks = [made[id(each)] if isinstance(each, Lists) else _own_chunk(field, each) for field, each in asked]
         self._group(chunks, next(iter(lists.values())).levels.rows)
 
     def _group(self, chunks: list[Chunk], rows: int) -> None:
         starts = accumulate((len(chunk.data) for chunk in chunks), initial=self._place)
-        about = [chunk.metadata(start) for chunk, start in zip(chunks, starts, strict=False)]
+        placed = zip(chunks, map(_path, self._schema), starts, strict=False)  # the last is where the next group begins
+        about = [chunk.metadata(path, start) for chunk, path, start in placed]
         plain = thrift.i64(2, sum(chunk.plain_bytes for chunk in chunks))
         self._groups.append(struct(thrift.structs(1, about), plain, thrift.i64(3, rows)))
         self._rows += rows
@@ -160,6 +162,11 @@ def _elements(field: pa.Field) -> list[bytes]:
     ]
 
 
+def _path(field: pa.Field) -> list[str]:
+    """The names that lead to the values of a column."""
+    return [field.name] if pa.types.is_string(field.type) else [field.name, "list", "element"]
+
+
 def _group(repetition: int, name: str, *about: Field) -> bytes:
     """An element with one child."""
     return struct(thrift.i32(3, repetition), thrift.binary(4, name), thrift.i32(5, 1), *about)
@@ -168,24 +175,24 @@ def _group(repetition: int, name: str, *about: Field) -> bytes:
 # ---- pages
 
 
-def _named(field: pa.Field, column: Lists | pa.Array, made: dict[int, Chunk]) -> Chunk:
-    if isinstance(column, Lists):
-        return made[id(column)]._replace(path=[field.name, "list", "element"])
-    return _own_chunk(field, column)
-
-
 def _chunk(lists: Lists) -> Chunk:
     (_, count, levels), values = lists
     words, *body = flags(values) if values.dtype == np.int8 else indices(values)
     head = _page(DICTIONARY_PAGE, len(words), "PLAIN", words.astype("<i4").tobytes())
     data = head + _page(DATA_PAGE, count, "RLE_DICTIONARY", levels, *body)
     encodings = [ENCODINGS[name] for name in ("PLAIN", "RLE", "RLE_DICTIONARY")]
-    return Chunk(data, [], INT32, UNCOMPRESSED, encodings, count, len(data), len(head))
+    return Chunk(data, INT32, UNCOMPRESSED, encodings, count, len(data), len(head))
 
 
 def _page(kind: int, values: int, encoding: str, *body: bytes | memoryview) -> bytes:
-    """A page of either kind, its levels as RLE."""
+    """A page of either kind, its levels as RLE.
+
+    Raises:
+        BuildFailed: it would have more bytes than a page can have, of a document with half a billion tokens.
+    """
     size, rle = sum(map(len, body)), ENCODINGS["RLE"]
+    if size >= 1 << 31:
+        raise BuildFailed(f"a page of Parquet cannot have {size:,} bytes: export documents packed in rows of a length")
     about = [thrift.i32(1, values), thrift.i32(2, ENCODINGS[encoding])]
     if kind == DATA_PAGE:
         about += [thrift.i32(3, rle), thrift.i32(4, rle)]
@@ -269,4 +276,4 @@ def _own_chunk(field: pa.Field, column: pa.Array) -> Chunk:
     data = file.slice(start, about.total_compressed_size).to_pybytes()
     encodings = [ENCODINGS[name] for name in about.encodings]
     plain, dictionary = about.total_uncompressed_size, about.data_page_offset - start
-    return Chunk(data, [field.name], BYTE_ARRAY, ZSTD, encodings, about.num_values, plain, dictionary)
+    return Chunk(data, BYTE_ARRAY, ZSTD, encodings, about.num_values, plain, dictionary)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from redpajama.arrow import open_parquet
 from redpajama.errors import is_of_reading
 from redpajama.raw import decompress, parquet_pages
-from redpajama.raw.io import RawFile
+from redpajama.raw.io import RawFile, scheme_of
 from redpajama.raw.whole import Unreadable
 from redpajama.records import Reason, Tally
 
@@ -37,7 +37,7 @@ def rows(file: RawFile, columns: Sequence[str], tally: Tally) -> Iterator[tuple[
     before = tally.skipped_bytes
     with file.open() as stream, file.open() as headers:  # each reads on in its own order
         try:
-            parquet = open_parquet(stream, buffer_size=1 << 20, page_checksum_verification=True)
+            parquet = open_parquet(stream, buffer_size=_read_bytes(file), page_checksum_verification=True)
             names = [name for name in columns if name in parquet.schema_arrow.names] or None
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if is_of_reading(error):
@@ -47,6 +47,14 @@ def rows(file: RawFile, columns: Sequence[str], tally: Tally) -> Iterator[tuple[
             yield from _row_groups(parquet, headers, names, file, tally)
     decompress.consume(file, tally)
     tally.consumed_bytes -= tally.skipped_bytes - before
+
+
+def _read_bytes(file: RawFile) -> int:
+    """What Arrow reads at once; 0: a column of a row group.
+
+    Columns are decoded in turn. Far away each turn would be a request, and what its cache reads ahead would be in vain.
+    """
+    return 0 if scheme_of(file.path) else 1 << 20
 
 
 def cuts(file: RawFile, part_bytes: int) -> list[int]:
