@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from redpajama.errors import BuildFailed
+from redpajama.exports import parquet_lists
 from redpajama.exports.parquet import DOCUMENTS, ROWS, list_of
 from redpajama.exports.parquet_lists import ListFile, Lists, indices, levels_of, runs
 
@@ -121,3 +123,9 @@ def test_many_values_are_indices_into_all_numbers_up_to_the_largest(tmp_path, ki
     found = pq.read_table(tmp_path / "x").column("x").combine_chunks()
     assert (found.flatten().to_numpy() == values).all()
     assert found.offsets.to_pylist() == [0, 1, 300_000, 300_001]
+
+
+def test_a_page_that_is_too_long_for_parquet_is_told(tmp_path):
+    long = np.broadcast_to(np.uint8(0), 1 << 31).data  # takes no memory
+    with pytest.raises(BuildFailed, match="a page of Parquet cannot have 2,147,483,648 bytes"):
+        parquet_lists._page(0, 1, "RLE_DICTIONARY", long)
