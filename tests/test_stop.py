@@ -171,6 +171,23 @@ def test_a_store_that_does_not_answer_keeps_no_build_that_ends(stopped, tmp_path
     assert done == ["killed", 130]
 
 
+@pytest.mark.parametrize("first", ["the user's", "the worker's"])
+def test_ctrl_c_is_told_as_such_whoever_hears_first_that_it_ended_the_workers_too(stopped, monkeypatch, first):
+    """A terminal sends it to all; where the build stood takes a while to find, and so may the main thread."""
+    guard, ended = Guard([], quiet=True), []
+    guard.job = stopped[0]
+    guard._watch = workers.Watch(stopped[0].claims, lambda: False, guard._a_worker_died, exit_code=-signal.SIGINT)
+    monkeypatch.setattr(guards, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(guard, "_where", lambda: time.sleep(0.4) or " at documents")
+    monkeypatch.setattr(guard, "_end", lambda *said: ended.append(said))
+    hears = threading.Thread(target=guard._a_worker_died, args=("worker died (signal 2)",), daemon=True)
+    threading.Timer(0 if first == "the worker's" else 0.1, hears.start).start()
+    time.sleep(0.05)
+    guard._stop("interrupted", 130)
+    hears.join(0.6)
+    assert ended == [("interrupted at documents; the same command goes on from here", 130)]
+
+
 def test_a_store_that_is_busy_does_not_keep_the_driver_from_looking_for_failures(stopped, monkeypatch):
     class LibraryError(Exception):
         """As botocore's: no OSError."""

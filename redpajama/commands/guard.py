@@ -34,6 +34,7 @@ class Guard:
         self.is_local = is_local
         self.job: Job | None = None
         self._watch: workers.Watch | None = None
+        self._last_word = threading.Lock()  # who has it ends the process; never let go
 
     def __enter__(self) -> "Guard":
         return self
@@ -54,7 +55,7 @@ class Guard:
         def over() -> bool:
             return finished() or job.store.exists(runner.last_state_key(job.run))
 
-        self._watch = workers.Watch(job.claims, over, lambda message: self._end(message, 1))
+        self._watch = workers.Watch(job.claims, over, self._a_worker_died)
         self._watch.start()
         threading.Thread(target=self._look_for_failures, args=(job, over), daemon=True).start()
         self.progress.start(job, self.is_local)
@@ -75,12 +76,12 @@ class Guard:
                 if message and not message.startswith(EMPTIES):  # nothing else is under way, and `remove` goes on
                     time.sleep(GRACE_SECONDS)
                     if not (is_over := over()):
-                        self._end(message, 1)
+                        self._fail(message)
 
     def _stop(self, how: str, status: int) -> None:
         """The user ends it."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
-        self._end(f"{how}{self._where()}; the same command goes on from here", status)
+        if self._last_word.acquire(blocking=False):  # once is enough
+            self._end(f"{how}{self._where()}; the same command goes on from here", status)
 
     def _where(self) -> str:
         """` at documents (12 of 40 parts)`, or nothing where that cannot be told at once."""
@@ -95,11 +96,22 @@ class Guard:
         sys.stderr.flush()
         os.dup2(self._terminal.fileno(), 2)
 
+    def _fail(self, message: str) -> None:
+        """It cannot go on; where another thread ends the process already, wait for that."""
+        self._last_word.acquire()
+        self._end(message, 1)
+
+    def _a_worker_died(self, message: str) -> None:
+        """A terminal, or who ends a job, sends its signal to workers, too: then it is for this process to say so."""
+        if self._watch and self._watch.exit_signal() in (signal.SIGINT, signal.SIGTERM):
+            time.sleep(GRACE_SECONDS)
+        self._fail(message)
+
     def _stop_if_a_worker_died(self) -> None:
         """Beam raised: if a worker was killed, say which part it was at and leave."""
         time.sleep(0.5)  # its exit status comes from another thread
         if self._watch and self._watch.exit_code:
-            self._end(self._watch.epitaph(self._watch.dead_workers()), 1)
+            self._a_worker_died(self._watch.epitaph(self._watch.dead_workers()))
 
     def _end(self, message: str, status: int) -> None:
         """No worker commits anything more, the job is cancelled, others are let in, and this process is over."""

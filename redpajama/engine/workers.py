@@ -376,11 +376,15 @@ class Watch:
         """Ids of workers that are no longer running."""
         return [pid for pid in worker_ids(self.claims) if not _is_running(pid)]
 
+    def exit_signal(self) -> int:
+        """The signal that ended a worker, 0 if none did."""
+        code = self.exit_code or 0
+        return max(-code if code < 0 else code - 128, 0)  # a shell between adds 128
+
     def epitaph(self, dead: list[int]) -> str:
         """`worker died (signal 9, often memory) while building PART`."""
-        code = self.exit_code or 0
-        number = -code if code < 0 else code - 128  # a shell between adds 128
-        cause = f"signal {number}" if number > 0 else f"exit status {code}"
+        number = self.exit_signal()
+        cause = f"signal {number}" if number else f"exit status {self.exit_code or 0}"
         cause += ", often memory" if number == signal.SIGKILL else ""
         return f"worker died ({cause}) while building {self._unfinished(dead) or 'no part'}"
 
