@@ -8,23 +8,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redpajama.errors import BuildFailed
-from redpajama.exports import parquet_lists
+from redpajama.exports import parquet, parquet_lists
+from redpajama.exports.packing import Block
 from redpajama.exports.parquet import DOCUMENTS, ROWS, list_of
-from redpajama.exports.parquet_lists import ListFile, Lists, indices, levels_of, runs
+from redpajama.exports.parquet_lists import Flags, ListFile, Lists, levels_of, runs
 
 SIZES = st.lists(st.integers(0, 5) | st.sampled_from([63, 64, 8191, 8192, 20_000]), max_size=40)
-IDS = np.array([0, 1, 255, 256, 65_535, 65_536, 2**31 - 1, -100, -(2**31)], np.int32)
+IDS = np.array([0, 1, 255, 256, 65_535, 65_536, 2**31 - 1], np.uint32)
+WORDS = np.array([0, 1, 256, 2**31 - 1, -100, -(2**31)], np.int32)
 
 
 def columns_of(sizes, seed) -> dict:
-    """A row group of DOCUMENTS; its labels are its ids."""
+    """A row group of DOCUMENTS; every other has its ids as labels, too."""
     random, levels = np.random.default_rng(seed), levels_of(np.array(sizes, np.int64))
     ids = Lists(levels, random.choice(IDS, sum(sizes)))
-    mask = Lists(levels, (random.random(sum(sizes)) < random.random()).astype(np.int8))
+    labels = Lists(levels, random.integers(0, len(WORDS), sum(sizes)), WORDS) if seed % 2 else ids
+    cuts = np.sort(random.integers(0, sum(sizes) + 1, 5))
+    mask = Flags(levels, np.diff(cuts, prepend=0, append=sum(sizes)), random.integers(0, 2, 6).astype(np.uint8))
     names = [None if place % 7 == 3 else f"é{place % 5}" * (place % 3) for place in range(len(sizes))]
-    return {"input_ids": ids, "attention_mask": mask, "labels": ids, "doc_id": pa.array(names, pa.string())} | {
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "doc_id": pa.array(names, pa.string())} | {
         "source": pa.array(["web"] * len(sizes), pa.string())
     }
+
+
+def values_of(column) -> np.ndarray:
+    """All values of all lists."""
+    if isinstance(column, Flags):
+        return column.values.repeat(column.counts)
+    return column.values if column.words is None else column.words[column.values]
 
 
 def table_of(schema, sizes, columns) -> pa.Table:
@@ -33,9 +44,10 @@ def table_of(schema, sizes, columns) -> pa.Table:
 
     def array(field):
         column = columns[field.name]
-        if not isinstance(column, Lists):
+        if isinstance(column, pa.Array):
             return column
-        return pa.ListArray.from_arrays(bounds, pa.array(column.values), type=field.type)
+        values = pa.array(values_of(column)).cast(field.type.value_type)
+        return pa.ListArray.from_arrays(bounds, values, type=field.type)
 
     return pa.table([array(field) for field in schema], schema)
 
@@ -87,6 +99,7 @@ def test_what_a_reader_without_arrows_schema_sees_is_the_same(tmp_path):
         ([], [], ""),
         ([1], [1], "0201"),
         ([3, 0, 2], [1, 0, 1], "0a01"),  # one run of five
+        ([0, 1, 1, 0, 2, 3], [1, 0, 0, 1, 0, 1], "08000601"),
         ([63, 64], [0, 1], "7e00800101"),
         ([1 << 31], [1], "808080801001"),
     ],
@@ -107,22 +120,27 @@ def test_a_failure_leaves_no_footer(tmp_path):
     assert (tmp_path / "x").read_bytes() == b"PAR1"
 
 
-@pytest.mark.parametrize(("kind", "most", "bits"), [("<u2", 9_000, 16), ("<u4", 70_000, 24), ("<i4", 9_000, 16)])
+@pytest.mark.parametrize(("kind", "most", "bits"), [("<u2", 9_000, 16), ("<u4", 70_000, 24), ("<u2", 65_535, 16)])
 def test_many_values_are_indices_into_all_numbers_up_to_the_largest(tmp_path, kind, most, bits):
-    random = np.random.default_rng(most)
-    values = random.integers(0, most, 300_001).astype(kind)
-    if kind == "<i4":
-        values[::1000] = -100
-    words, head, body, filling = indices(values)
-    assert words[: values.max() + 1].tolist() == list(range(values.max() + 1))
+    values = np.random.default_rng(most).integers(0, most, 300_001, endpoint=True).astype(kind)
+    lists = Lists(levels_of(np.array([1, 299_999, 1])), values)
+    words, head, body, filling = parquet_lists._indices(lists)
+    assert words.tolist() == list(range(int(values.max()) + 1))
     assert (head[0], len(body)) == (bits, 300_001 * bits // 8)
     assert (len(body) + len(filling)) % bits == 0
     schema = pa.schema([pa.field("x", list_of(pa.int32()), nullable=False)])
     with ListFile(tmp_path / "x", schema) as file:
-        file.write({"x": Lists(levels_of(np.array([1, 299_999, 1])), values)})
+        file.write({"x": lists})
     found = pq.read_table(tmp_path / "x").column("x").combine_chunks()
     assert (found.flatten().to_numpy() == values).all()
     assert found.offsets.to_pylist() == [0, 1, 300_000, 300_001]
+
+
+@pytest.mark.parametrize("most", [100, 65_534, 65_535])
+def test_what_fills_a_row_is_no_id_though_all_numbers_of_16_bits_are_ids(most):
+    tokens = np.array([0, most, 5, most, 7], np.uint16)
+    places, words = parquet._learned(Block(tokens, np.array([0, 2, 5]), np.array([0, 1, 2]), -1), 3)
+    assert words[places].tolist() == [0, most, -100, 5, most, 7]
 
 
 def test_a_page_that_is_too_long_for_parquet_is_told(tmp_path):

@@ -15,7 +15,7 @@ from redpajama.engine.tables import read_table
 from redpajama.exports.card import CARD, DATA, card
 from redpajama.exports.declared import Done, Export, Files, Format
 from redpajama.exports.packing import Block, padded
-from redpajama.exports.parquet_lists import ListFile, Lists, levels_of
+from redpajama.exports.parquet_lists import Flags, ListFile, Lists, levels_of
 from redpajama.formats import PACKED
 
 GROUP_TOKENS = 1 << 22  # of a row group, about: beside them the dictionary of ids is small
@@ -67,30 +67,35 @@ def _groups(block: Block) -> Iterator[Block]:
         yield Block(tokens, pieces - pieces[0], block.rows[low : high + 1] - block.rows[low], first)
 
 
-def _documents(block: Block, lineage: pa.Table) -> dict[str, Lists | pa.Array]:
+def _documents(block: Block, lineage: pa.Table) -> dict[str, Lists | Flags | pa.Array]:
     """A row group of DOCUMENTS: its rows, from the first document on."""
     levels = levels_of(np.diff(block.bounds))
     ids = Lists(levels, block.tokens)
     own = lineage.slice(block.first, levels.rows).combine_chunks()
-    mask = Lists(levels, np.ones(len(block.tokens), np.int8))
+    mask = Flags(levels, np.array([len(block.tokens)]), np.ones(1, np.uint8))
     beside = {name: own.column(name).combine_chunks() for name in own.column_names}
     return {"input_ids": ids, "attention_mask": mask, "labels": ids, **beside}
 
 
-def _padded(export: Export, block: Block) -> dict[str, Lists | pa.Array]:
+def _padded(export: Export, block: Block) -> dict[str, Lists | Flags]:
     """A row group of ROWS: its rows are filled to one length."""
-    rows = len(block.rows) - 1
-    levels = levels_of(np.full(rows, export.length))
-    ids = padded(block, export.length, export.source.vocabulary.pad_id).ravel()
-    mask = np.ones(len(ids), np.int8)
-    input_ids = labels = Lists(levels, ids)
-    if len(block.tokens) < len(ids):
-        mask = (np.arange(export.length) < np.diff(block.bounds)[:, None]).ravel().view(np.int8)
-        learned = ids.astype(np.int32)
-        learned[np.flatnonzero(mask == 0)] = NOT_LEARNED
-        labels = Lists(levels, learned)
-    pieces = Lists(levels_of(np.diff(block.rows)), np.diff(block.pieces).astype(np.int32))
-    return {"input_ids": input_ids, "attention_mask": Lists(levels, mask), "labels": labels, "seq_lengths": pieces}
+    sizes, length = np.diff(block.bounds), export.length
+    levels = levels_of(np.full(len(sizes), length))
+    input_ids = labels = Lists(levels, padded(block, length, export.source.vocabulary.pad_id).ravel())
+    if sizes.sum() < len(input_ids.values):
+        labels = Lists(levels, *_learned(block, length))
+    filled = np.stack([sizes, length - sizes], 1).ravel()
+    mask = Flags(levels, filled, np.tile(np.array([1, 0], np.uint8), len(sizes)))
+    pieces = Lists(levels_of(np.diff(block.rows)), np.diff(block.pieces))
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, "seq_lengths": pieces}
+
+
+def _learned(block: Block, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows' ids, and after the largest a number that fills; what each of these stands for."""
+    size = int(block.tokens.max()) + 1
+    holds = np.promote_types(block.tokens.dtype, np.min_scalar_type(size))
+    places = padded(block._replace(tokens=block.tokens.astype(holds, copy=False)), length, size)
+    return places.ravel(), np.append(np.arange(size, dtype=np.int32), np.int32(NOT_LEARNED))
 
 
 def finish(export: Export, entries: list[Any], counts: dict[str, int]) -> dict[str, bytes]:

@@ -36,6 +36,7 @@ REQUIRED, OPTIONAL, REPEATED = 0, 1, 2  # FieldRepetitionType
 INT32, BYTE_ARRAY = 1, 6  # Type
 UTF8, LIST, INT_8 = 0, 3, 15  # ConvertedType
 DATA_PAGE, DICTIONARY_PAGE = 0, 2  # PageType
+Body = bytes | memoryview  # uint8
 WIDTHS = 16, 24, 32  # bits of an index
 SHARE = 4  # values there must be to each word
 
@@ -52,13 +53,23 @@ class Lists(NamedTuple):
     """A column: lists, none null. Columns that are one object are encoded once."""
 
     levels: Levels
-    values: np.ndarray  # of all lists: unsigned integers or int32; int8 of 0 and 1
+    values: np.ndarray  # of all lists: integers from 0 on
+    words: np.ndarray | None = None  # int32: what these values stand for; None: themselves
+
+
+class Flags(NamedTuple):
+    """A column: lists of 0 and 1, by their runs over all lists; some may be empty."""
+
+    levels: Levels
+    counts: np.ndarray  # int64[runs]
+    values: np.ndarray  # uint8[runs]
 
 
 class Chunk(NamedTuple):
     """The pages of a column in a row group, and what the footer says of them."""
 
-    data: bytes
+    data: list[Body]
+    size: int  # of `data`, bytes
     type: int
     codec: int
     encodings: list[int]
@@ -76,7 +87,7 @@ class Chunk(NamedTuple):
             thrift.i32(4, self.codec),
             thrift.i64(5, self.values),
             thrift.i64(6, self.plain_bytes),
-            thrift.i64(7, len(self.data)),
+            thrift.i64(7, self.size),
             thrift.i64(9, start + self.dictionary_bytes),
             thrift.i64(11, start) if self.dictionary_bytes else None,
         )
@@ -98,23 +109,24 @@ class ListFile:
         self._groups: list[bytes] = []
         self._rows = 0
 
-    def write(self, columns: Mapping[str, Lists | pa.Array]) -> None:
+    def write(self, columns: Mapping[str, Lists | Flags | pa.Array]) -> None:
         """One row group: the columns by name, all with as many rows; the first are lists."""
-        lists = {id(column): column for column in columns.values() if isinstance(column, Lists)}
+        lists = {id(column): column for column in columns.values() if not isinstance(column, pa.Array)}
         made = {same: _chunk(column) for same, column in lists.items()}
         asked = ((field, columns[field.name]) for field in self._schema)
-        chunks = [made[id(each)] if isinstance(each, Lists) else _own_chunk(field, each) for field, each in asked]
+        chunks = [_own_chunk(field, each) if isinstance(each, pa.Array) else made[id(each)] for field, each in asked]
         self._group(chunks, next(iter(lists.values())).levels.rows)
 
     def _group(self, chunks: list[Chunk], rows: int) -> None:
-        starts = accumulate((len(chunk.data) for chunk in chunks), initial=self._place)
+        starts = accumulate((chunk.size for chunk in chunks), initial=self._place)
         placed = zip(chunks, map(_path, self._schema), starts, strict=False)  # the last is where the next group begins
         about = [chunk.metadata(path, start) for chunk, path, start in placed]
         plain = thrift.i64(2, sum(chunk.plain_bytes for chunk in chunks))
         self._groups.append(struct(thrift.structs(1, about), plain, thrift.i64(3, rows)))
         self._rows += rows
         for chunk in chunks:
-            self._place += self._file.write(chunk.data)
+            self._file.writelines(chunk.data)
+            self._place += chunk.size
 
     def close(self) -> None:
         """Write the footer."""
@@ -175,16 +187,17 @@ def _group(repetition: int, name: str, *about: Field) -> bytes:
 # ---- pages
 
 
-def _chunk(lists: Lists) -> Chunk:
-    (_, count, levels), values = lists
-    words, *body = flags(values) if values.dtype == np.int8 else indices(values)
-    head = _page(DICTIONARY_PAGE, len(words), "PLAIN", words.astype("<i4").tobytes())
-    data = head + _page(DATA_PAGE, count, "RLE_DICTIONARY", levels, *body)
+def _chunk(lists: Lists | Flags) -> Chunk:
+    _, count, levels = lists.levels
+    words, *body = _flags(lists) if isinstance(lists, Flags) else _indices(lists)
+    first = _page(DICTIONARY_PAGE, len(words), "PLAIN", words.astype("<i4").tobytes())
+    data = [*first, *_page(DATA_PAGE, count, "RLE_DICTIONARY", levels, *body)]
     encodings = [ENCODINGS[name] for name in ("PLAIN", "RLE", "RLE_DICTIONARY")]
-    return Chunk(data, INT32, UNCOMPRESSED, encodings, count, len(data), len(head))
+    size = sum(map(len, data))
+    return Chunk(data, size, INT32, UNCOMPRESSED, encodings, count, size, sum(map(len, first)))
 
 
-def _page(kind: int, values: int, encoding: str, *body: bytes | memoryview) -> bytes:
+def _page(kind: int, values: int, encoding: str, *body: Body) -> list[Body]:
     """A page of either kind, its levels as RLE.
 
     Raises:
@@ -197,7 +210,7 @@ def _page(kind: int, values: int, encoding: str, *body: bytes | memoryview) -> b
     if kind == DATA_PAGE:
         about += [thrift.i32(3, rle), thrift.i32(4, rle)]
     inner = thrift.inner(5 if kind == DATA_PAGE else 7, *about)
-    return b"".join([struct(thrift.i32(1, kind), thrift.i32(2, size), thrift.i32(3, size), inner), *body])
+    return [struct(thrift.i32(1, kind), thrift.i32(2, size), thrift.i32(3, size), inner), *body]
 
 
 def levels_of(sizes: np.ndarray) -> Levels:
@@ -213,35 +226,29 @@ def levels_of(sizes: np.ndarray) -> Levels:
     return Levels(len(sizes), int(count.sum()), data)
 
 
-def flags(values: np.ndarray) -> tuple[np.ndarray, bytes, bytes]:
-    """Zeros and ones (int8[n]) -> the dictionary of both, and indices of one bit."""
-    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])[: len(values)]
-    return np.arange(2), b"\x01", runs(np.diff([*starts, len(values)]), values[starts].astype(np.uint8))
+def _flags(flags: Flags) -> tuple[np.ndarray, bytes, bytes]:
+    """The dictionary of both, and indices of one bit."""
+    return np.arange(2), b"\x01", runs(flags.counts, flags.values)
 
 
-def indices(values: np.ndarray) -> tuple[np.ndarray, bytes, memoryview, bytes]:
-    """Integers[n] -> a dictionary, and indices into it: one run, bit-packed in eights."""
-    words, places = _words(values)
+def _indices(lists: Lists) -> tuple[np.ndarray, bytes, memoryview, bytes]:
+    """A dictionary, and indices into it: one run, bit-packed in eights."""
+    words, places = _dictionary(lists.values, lists.words)
     width = next(width for width in WIDTHS if len(words) <= 1 << width)
-    eights = -(-len(values) // 8)
+    eights = -(-len(places) // 8)
     head = bytes([width]) + thrift.varint(eights << 1 | 1)
-    return words, head, _narrow(places, width), bytes((8 * eights - len(values)) * width // 8)
+    return words, head, _narrow(places, width), bytes((8 * eights - len(places)) * width // 8)
 
 
-def _words(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A dictionary of 0, 1, 2, ... to the largest, then those below 0; and where each value stands in it.
+def _dictionary(values: np.ndarray, words: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """A dictionary of 0, 1, 2, ... to the largest, or of the words; and where each value stands in it.
 
     Of few values, which that would outweigh, one of those that there are.
     """
-    most = int(values.max(initial=0))
-    if most >= len(values) // SHARE:
-        return np.unique(values, return_inverse=True)
-    places = np.flatnonzero(values < 0) if values.dtype.kind == "i" else np.zeros(0, np.int64)
-    below, numbers = np.unique(values[places], return_inverse=True)
-    if len(below):
-        values = values.copy()
-        values[places] = most + 1 + numbers
-    return np.concatenate([np.arange(most + 1), below.astype(np.int64)]), values
+    size = int(values.max(initial=0)) + 1 if words is None else len(words)
+    if size > len(values) // SHARE:
+        return np.unique(values if words is None else words[values], return_inverse=True)
+    return (np.arange(size) if words is None else words), values
 
 
 def _narrow(places: np.ndarray, width: int) -> memoryview:
@@ -255,8 +262,8 @@ def _narrow(places: np.ndarray, width: int) -> memoryview:
 def runs(counts: np.ndarray, values: np.ndarray) -> bytes:
     """Values of one bit (uint8[n]), each so many times (int64[n], 0 among them), as RLE and bit packing has it."""
     counts, values = counts[counts > 0], values[counts > 0]
-    if len(counts) and (values == values[0]).all():  # as a rule no list is empty
-        counts, values = counts.sum(keepdims=True), values[:1]
+    starts = np.flatnonzero(np.diff(values, prepend=values[:1] ^ 1))
+    counts, values = np.add.reduceat(counts, starts) if len(starts) else counts, values[starts]
     shifts = np.arange(0, 35, 7)
     heads = counts[:, None] << 1 >> shifts
     septets = np.where(heads > 0x7F, heads & 0x7F | 0x80, heads).astype(np.uint8)
@@ -276,4 +283,4 @@ def _own_chunk(field: pa.Field, column: pa.Array) -> Chunk:
     data = file.slice(start, about.total_compressed_size).to_pybytes()
     encodings = [ENCODINGS[name] for name in about.encodings]
     plain, dictionary = about.total_uncompressed_size, about.data_page_offset - start
-    return Chunk(data, BYTE_ARRAY, ZSTD, encodings, about.num_values, plain, dictionary)
+    return Chunk([data], len(data), BYTE_ARRAY, ZSTD, encodings, about.num_values, plain, dictionary)
