@@ -1,7 +1,9 @@
 """Export a build: unit by unit, several at once; what is done already is not done again."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -15,6 +17,8 @@ from redpajama.formats import FORMATS, STORE
 from redpajama.hashing import sha256_of
 from redpajama.mistakes import suggestion
 from redpajama.tables import Packing
+
+TURN_SECONDS = 0.0005
 
 
 class Result(NamedTuple):
@@ -96,7 +100,7 @@ def _units(
     there = {number: record for number in range(count) if (record := folder.unit(number))}
     missing = [number for number in range(count) if number not in there]
     told(len(there), count)
-    with ThreadPoolExecutor(workers) as pool:
+    with _short_turns(), ThreadPoolExecutor(workers) as pool:
         try:
             for number, record in zip(
                 missing, pool.map(lambda each: _write(export, folder, each), missing), strict=True
@@ -107,6 +111,17 @@ def _units(
             pool.shutdown(cancel_futures=True)  # those under way end first
             raise
     return [there[number] for number in range(count)], len(missing)
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """A thread that comes out of zstd or SHA-256 gets the interpreter soon: by default another keeps it for 5 ms."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _identity(export: Export) -> dict[str, Any]:
