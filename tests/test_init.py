@@ -1,5 +1,6 @@
 """`init` writes a manifest that builds, from files as they lie, and asks nothing that it can see."""
 
+import csv
 import gzip
 import io
 import json
@@ -14,6 +15,7 @@ from redpajama import cli
 from redpajama.manifest import parse
 from redpajama.pipelines import draft
 from redpajama.preflight import check
+from redpajama.raw.tables import delimiter_of
 
 WET = b"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: http://a/%d\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n"
 PAGE = (
@@ -95,3 +97,92 @@ def test_a_manifest_goes_to_the_screen_and_never_over_another(folder, monkeypatc
 
 def test_a_vocabulary_is_one_that_so_many_tokens_can_train():
     assert [draft.vocabulary(tokens) for tokens in (0, 100_000, 10**9)] == [512, 2000, 32_000]
+
+
+RELEASES = {
+    "the_stack": {"content": ENGLISH, "hexsha": "0" * 40, "max_stars_repo_name": "a/b", "max_stars_repo_path": "a.py"}
+    | {"size": 80, "ext": "py", "lang": "Python", "max_stars_repo_licenses": ["MIT"], "max_stars_count": 1},
+    "github": {"content": ENGLISH, "repo_name": "a/b", "license": "mit", "path": "a.py"},
+    "c4": {"text": ENGLISH, "url": "http://a/b", "timestamp": "2019-04-25T12:57:54Z"},
+    "pile": {"text": ENGLISH, "meta": {"pile_set_name": "FreeLaw"}},
+    "fineweb": {"text": ENGLISH, "id": "<urn:uuid:1>", "dump": "CC-MAIN-2013-20", "url": "http://a/b", "date": "2013"},
+    "own meta": {"text": ENGLISH, "meta": {"pages": 3}},
+}
+READ_AS = {"the_stack": ["parquet"], "github": ["parquet", "jsonl"], "c4": ["jsonl"], "pile": ["jsonl"]}
+
+
+def as_csv(rows, delimiter=",") -> bytes:
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return sink.getvalue().encode()
+
+
+def as_parquet(rows) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+WRITERS = {
+    "jsonl": lambda rows: "".join(json.dumps(row) + "\n" for row in rows).encode(),
+    "json": lambda rows: json.dumps(rows).encode(),
+    "csv": as_csv,
+    "parquet": as_parquet,
+}
+
+
+@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("release", RELEASES)
+def test_rows_like_those_of_a_release_are_read_in_any_format(tmp_path, release, format):
+    """By the release's pipeline if it reads that format, else as rows."""
+    (tmp_path / f"x.{format}").write_bytes(WRITERS[format]([RELEASES[release]] * 3))
+    (found,) = draft.draft([str(tmp_path)], tmp_path).sources.values()
+    assert found.pipeline == (release if format in READ_AS.get(release, ()) else "rows")
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.csv.gz"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_of_a_table_is_seen_in_its_first_rows(tmp_path, name, delimiter):
+    rows = [{"title": "A, B; and C", "content": f'"{ENGLISH}"\n{delimiter} {n}', "n": n} for n in range(30)]
+    data = as_csv(rows, delimiter)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    found = draft.draft([str(tmp_path)], tmp_path)
+    assert draft.documents_of(found.sources["x"], found.trials["x"]) == 30
+    usual = "\t" if "tsv" in name else ","
+    assert (f"options.delimiter = {json.dumps(delimiter)}" in draft.render(found, "x")) == (delimiter != usual)
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (b"", ","),
+        (b"text\nOne, two; three\nFour; five, six\n", ","),  # one column
+        (b"a;b\n1;2\n3;4\n5\n", ";"),  # a broken row
+        (b"a,b\n1;2,2;3\n3;4,4\n", ","),
+        (b"\xef\xbb\xbfa|b\r\n1|2\r\n", "|"),
+        (b"a;b\n\xff;2\n", ";"),
+        (b'a;b\n1;"cut off', ";"),
+        (b"a\0b", ","),
+    ],
+)
+def test_a_delimiter_cuts_most_rows_into_as_many_columns_as_the_header(head, found):
+    assert delimiter_of(head, ",") == found
+
+
+def test_plan_names_the_delimiter_that_would_fit(tmp_path, capfd):
+    (tmp_path / "x.csv").write_bytes(as_csv([{"a": "1", "text": ENGLISH}] * 9, ";"))
+    source = 'name = "x"\n[[source]]\nname = "x"\npipeline = "rows"\ninputs = ["x.csv"]\n'
+    (tmp_path / "x.toml").write_text(source)
+    assert cli.run(["plan", str(tmp_path / "x.toml"), "--out", str(tmp_path / "r")])
+    said = capfd.readouterr().err
+    assert (
+        "it is csv with the fields a, text; options.delimiter = ';', options.fields = { text = 'text' } would" in said
+    )
+
+
+def test_why_nothing_of_a_source_is_a_document_is_said(tmp_path, capfd):
+    (tmp_path / "x.jsonl").write_text(json.dumps(RELEASES["github"] | {"license": "gpl-3.0"}) + "\n")
+    assert cli.run(["init", str(tmp_path)]) == 2
+    assert "(1 jsonl without a document in it (license-not-allowed))" in capfd.readouterr().err

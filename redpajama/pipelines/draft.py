@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -80,14 +80,20 @@ def draft(places: Sequence[str], base: Path) -> Draft:
     groups, unread = _grouped(listed)
     sources = _named(groups)
     trials = {name: _tried(name, group) for name, group in sources.items()}
-    empty = [name for name, found in trials.items() if not any(trial.documents for trial in found)]
-    for name in empty:
-        unread[f"{sources[name].looks[0].format} without a document in it"] += len(sources.pop(name).looks)
+    for name in [name for name, found in trials.items() if not any(trial.documents for trial in found)]:
+        group = sources.pop(name)
+        unread[f"{group.looks[0].format} without a document in it{_losses(trials[name])}"] += len(group.looks)
     if not sources:
         seen = ", ".join(f"{count:,} {format}" for format, count in unread.items()) or "no file"
         raise UserError(f"{', '.join(places)}: nothing here can be read ({seen})")
     spoken = {name: _language(trials[name]) for name in sources}
     return Draft(sources, trials, spoken, _licences(listed), unread)
+
+
+def _losses(found: Sequence[Trial]) -> str:
+    """` (license-not-allowed)`: why the first units of some files made no document."""
+    reasons = dict.fromkeys(str(trial.first_loss["reason"]) for trial in found if trial.first_loss)
+    return f" ({', '.join(reasons)})" if reasons else ""
 
 
 def _listed(place: str, base: Path) -> Iterator[Listed]:
@@ -110,7 +116,7 @@ def _grouped(listed: Sequence[Listed]) -> tuple[list[Group], Counter[str]]:
             continue
         suffix = _suffix(file.url)
         is_seen = number % step and suffix in known
-        found = Look(file, known[suffix].format, known[suffix].rows) if is_seen else _look(file)
+        found = replace(known[suffix], file=file) if is_seen else _look(file)
         known[suffix] = found
         readers = glance.fitting(found)
         if found.format in UNREAD or not readers:
@@ -135,7 +141,8 @@ def _reader(found: Look, readers: list[str]) -> tuple[str, str]:
     """(pipeline, its options) of a file."""
     reader = _of_tar(found.file) if found.format == "tar" else readers[0]
     if reader == "rows":
-        return reader, f"options.fields = {_fields(found)}"
+        delimiter = f"\noptions.delimiter = {json.dumps(found.delimiter)}" if found.delimiter else ""
+        return reader, f"options.fields = {_fields(found)}{delimiter}"
     return reader, ""
 
 
@@ -189,7 +196,7 @@ def _named(groups: Iterable[Group]) -> dict[str, Group]:
 
 def _tried(name: str, group: Group) -> list[Trial]:
     source = _source(name, group)
-    chosen = [look.file for look in group.looks]
+    chosen = [replace(look.file, tree="") for look in group.looks]  # the manifest names them by patterns, not as trees
     return [trial for _, trial in glance.trials(source, chosen, SECONDS, MAX_TRIED) if trial]
 
 

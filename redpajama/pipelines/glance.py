@@ -52,6 +52,7 @@ class Look:
     file: Listed
     format: str = "unknown"  # wet warc mediawiki posts jsonl parquet csv … text html binary empty
     rows: Rows = field(default_factory=list)  # the first ones of a table
+    delimiter: str = ""  # of a CSV or TSV whose first rows say that it is not the usual one
     text: str = ""  # how a text begins
 
     @property
@@ -132,7 +133,8 @@ def look(file: Listed, raw: RawFile) -> Look:
     """What a file is, by its first bytes, its name where these tell nothing, and its first rows."""
     found = Look(file, _format(raw))
     if found.format in ROW_FORMATS:
-        found.rows = _first_rows(raw, found.format)
+        found.delimiter = _delimiter(raw, found.format)
+        found.rows = _first_rows(raw, found.format, found.delimiter)
     elif found.format in ("text", "html"):
         found.text = _head(raw)[:4096].decode("utf-8", "replace")
     return found
@@ -174,9 +176,17 @@ def _text_format(head: bytes, raw: RawFile) -> str:
     return "binary" if b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")) else "text"
 
 
-def _first_rows(raw: RawFile, format: str) -> Rows:
+def _delimiter(raw: RawFile, format: str) -> str:
+    """Of a table of text, where its first rows speak against the usual one; else ""."""
+    usual = {"csv": ",", "tsv": "\t"}.get(format)
+    found = tables.delimiter_of(_head(raw), usual) if usual else ""
+    return found if found != usual else ""
+
+
+def _first_rows(raw: RawFile, format: str, delimiter: str) -> Rows:
     kinds = {"jsonl": "lines", "json list": "list"}
-    options = rows.Options.model_validate({"format": kinds.get(format, format), "fields": {"meta": "all"}})
+    asked = {"format": kinds.get(format, format), "delimiter": delimiter or None, "fields": {"meta": "all"}}
+    options = rows.Options.model_validate(asked)
     try:
         return [row for _, row in itertools.islice(rows.rows(raw, options, Tally()), ENOUGH)]
     except (pa.ArrowException, orjson.JSONDecodeError):
@@ -200,7 +210,7 @@ def fitting(found: Look) -> list[str]:
     if found.format in simple:
         return simple[found.format]
     if found.format in ROW_FORMATS:
-        return [*_of_release(set(found.fields)), "rows"]
+        return [*_of_release(found), "rows"]
     if found.format == "tar":
         return ["files", "github", "arxiv"]
     if found.format == "text":
@@ -208,15 +218,21 @@ def fitting(found: Look) -> list[str]:
     return []
 
 
-def _of_release(fields: set[str]) -> list[str]:
-    """The pipeline of the release whose rows have these fields."""
-    if {"content", "max_stars_repo_name"} <= fields or {"content", "hexsha"} <= fields:
+def _of_release(found: Look) -> list[str]:
+    """The pipeline of the release that has rows of these fields in this format."""
+    fields, format = set(found.fields), found.format
+    is_stack = {"content", "max_stars_repo_name"} <= fields or {"content", "hexsha"} <= fields
+    if is_stack and format == "parquet":
         return ["the_stack"]
-    if {"content", "repo_name", "license"} <= fields:
+    if {"content", "repo_name", "license"} <= fields and format in ("jsonl", "parquet"):
         return ["github"]
-    if {"text", "url"} <= fields and fields & {"timestamp", "date"}:
-        return ["c4"]
-    return ["pile"] if fields == {"text", "meta"} else []
+    if format != "jsonl":
+        return []
+    if {"text", "url"} <= fields and fields - {"text", "url"} in ({"timestamp"}, {"date"}):
+        return ["c4"]  # FineWeb has a date among other fields
+    metas = [row.get("meta") for row in found.rows]
+    of_pile = any(isinstance(meta, dict) and "pile_set_name" in meta for meta in metas)
+    return ["pile"] if of_pile and "text" in fields else []
 
 
 def text_fields(found: Look) -> list[str]:
@@ -331,7 +347,8 @@ def complaint(source: Source, found: Look, trial: Trial | None) -> str:
     others = [name for name in fitting(found) if name != source.pipeline]
     hint = f"; pipeline = '{others[0]}' would fit{_own_fields(others[0], found)}" if others else ""
     if source.pipeline == "rows" and (texts := text_fields(found)):
-        hint = f"; options.fields = {{ text = '{texts[0]}' }} would fit"
+        delimiter = f"options.delimiter = '{found.delimiter}', " if found.delimiter else ""
+        hint = f"; {delimiter}options.fields = {{ text = '{texts[0]}' }} would fit"
     return what + wanted + has + hint
 
 

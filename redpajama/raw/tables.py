@@ -3,7 +3,9 @@
 import csv
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
+from functools import partial
 from io import StringIO
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -17,6 +19,8 @@ from redpajama.records import Reason, Tally
 
 MAX_LIST_BYTES = 1 << 30  # of a file that is one JSON list
 SPLIT_BYTES = 1 << 20
+DELIMITERS = ",;\t|"
+MAX_GUESSED = 20  # rows that tell the delimiter
 ARROW_MAGIC = b"ARROW1"  # of the file format; a stream has none
 
 Row = tuple[int, dict[str, Any]]  # number in the file, from 0; {column: value}
@@ -44,6 +48,24 @@ def csv_rows(file: RawFile, delimiter: str, tally: Tally) -> Iterator[Row]:
             tally.unit()
             yield from _fields(header, row, number, tally)
             number += 1
+
+
+def delimiter_of(head: bytes, usual: str) -> str:
+    """What stands between the values of a CSV: what cuts its first rows into most columns, as a rule all into as many.
+
+    `usual` where nothing cuts them into more than that.
+    """
+    return max([usual, *DELIMITERS.replace(usual, "")], key=partial(_columns, head))
+
+
+def _columns(head: bytes, delimiter: str) -> int:
+    """How many columns the header has, if most rows below it have as many; else 1."""
+    text = head.decode("utf-8", "replace").removeprefix("\ufeff")
+    try:
+        header, *rows = filter(None, islice(csv.reader(StringIO(text, newline=""), delimiter=delimiter), MAX_GUESSED))
+    except (csv.Error, ValueError):
+        return 1
+    return len(header) if 2 * sum(len(row) == len(header) for row in rows) >= len(rows) else 1
 
 
 def _fields(header: list[str], row: list[str], number: int, tally: Tally) -> Iterator[Row]:
