@@ -154,6 +154,18 @@ def test_the_delimiter_of_a_table_is_seen_in_its_first_rows(tmp_path, name, deli
     assert (f"options.delimiter = {json.dumps(delimiter)}" in draft.render(found, "x")) == (delimiter != usual)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "windows-1252", "windows-1251"])
+def test_the_encoding_of_a_table_is_seen_in_its_begin(tmp_path, encoding):
+    text = (
+        "Весной река широка и медленна." if encoding == "windows-1251" else "Die Flüsse führen im März «große» Mengen."
+    )
+    rows = [{"n": n, "text": text} for n in range(2000)]
+    (tmp_path / "x.csv").write_bytes(as_csv(rows, ";").decode().encode(encoding))
+    found = draft.draft([str(tmp_path)], tmp_path)
+    assert {document for trial in found.trials["x"] for document in trial.texts} == {text}
+    assert ("options.encoding" in draft.render(found, "x")) == encoding.startswith("windows")
+
+
 @pytest.mark.parametrize(
     ("head", "found"),
     [

@@ -59,6 +59,8 @@ FORMATS = {
     "a.feather": arrow(pa.ipc.new_file),
     "a.csv": separated(","),
     "a.csv.gz": gzip.compress(b"\xef\xbb\xbf" + separated(",")),
+    "b.csv": separated(",").decode().encode("utf-16"),  # with a mark
+    "c.csv": ("\ufeff" + separated(",").decode()).encode("utf-16-be"),
     "a.tsv": separated("\t"),
 }
 
@@ -125,6 +127,58 @@ def test_a_row_of_a_csv_with_more_or_fewer_values_or_other_bytes_is_quarantined(
     assert [document.text for document in documents] == ["one", 'three\n\nlines, "quoted"', "six;"]
     assert tally.quarantined == {Reason.INVALID_RECORD: 2, Reason.INVALID_UTF8: 1}
     assert [row.evidence["row"] for row in tally.rows] == [1, 3, 4]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16-le", "utf-32", "euc-jp"])
+def test_a_csv_may_be_in_any_encoding_that_the_manifest_names(tmp_path, encoding):
+    text = "Kauppa, päivä «ä»" if encoding != "euc-jp" else "文字、テスト"
+    data = f'n,text\r\n1,"{text}\r\n"\r\n2,b\r\n'.encode(encoding)
+    documents, _ = read(tmp_path, "x.csv", data, {}, encoding=encoding)
+    assert [document.text for document in documents] == [f"{text}\r\n", "b"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bad"),
+    [
+        ("utf-8", b"\xff"),
+        ("cp1252", b"\x81"),
+        ("utf-16-le", b"\x00\xdcA\x00"),
+        ("shift_jis", b"\x81\x20"),
+        ("ascii", b"\xe9"),
+    ],
+)
+def test_a_row_with_bytes_that_are_none_of_the_encoding_is_quarantined_alone(tmp_path, encoding, bad):
+    before, after = (text.encode(encoding) for text in ("text,n\na,1\n", ",2\nc,3\n"))
+    documents, tally = read(tmp_path, "x.csv", before + bad + after, {}, encoding=encoding)
+    assert [document.text for document in documents] == ["a", "c"]
+    assert tally.quarantined == {Reason.INVALID_UTF8: 1}
+
+
+def test_a_utf16_file_that_is_cut_off_in_a_character_loses_that_row(tmp_path):
+    documents, tally = read(tmp_path, "x.csv", "text\na\nb".encode("utf-16")[:-1], {})
+    assert [document.text for document in documents] == ["a"]
+    assert tally.quarantined == {Reason.INVALID_UTF8: 1}
+
+
+@pytest.mark.parametrize("lost", [3, 4])
+def test_after_a_gap_characters_of_two_bytes_begin_where_a_line_feed_tells(tmp_path, lost):
+    lines = [f"Zeile {number} von vielen" for number in range(9000)]
+    data = "\n".join(["text", *lines]).encode("utf-16-le")
+    half = len(data) // 2 & ~1
+    damaged = gzip.compress(data[:half]) + b"\xff" * 20 + gzip.compress(data[half + lost :])
+    documents, tally = read(tmp_path, "x.csv.gz", damaged, {}, encoding="utf-16-le")
+    assert len({document.text for document in documents} & set(lines)) >= 8998
+    assert tally.counts()["damaged_ranges"]
+
+
+@pytest.mark.parametrize("name", ["cp99999", "rot13", "hex", ""])
+def test_an_encoding_that_is_none_of_texts_is_a_mistake_of_the_manifest(name):
+    with pytest.raises(ValidationError, match="is no encoding of texts"):
+        rows.Options(encoding=name)
+
+
+def test_a_source_without_an_encoding_keeps_the_parameters_that_it_had():
+    assert "encoding" not in rows.Options().model_dump(mode="json")
 
 
 def test_a_csv_of_semicolons_says_so(tmp_path):

@@ -210,13 +210,18 @@ def guess(payload: bytes) -> str:
 
     What looks like Windows-1252 and has whole characters of UTF-8 as well is a mixture.
     """
+    encoding = guessed_encoding(payload)
+    return payload.decode("utf-8", "1252") if encoding == "utf-8" else decode(payload, encoding)
+
+
+def guessed_encoding(payload: bytes) -> str:
+    """The codec by which `guess` reads bytes; "utf-8" of a mixture."""
     for encoding in _guesses(payload):
         text = decode(payload, encoding)
         if encoding != "cp1252" and _bad(text) <= MAX_BAD_FRACTION * _good(text):
-            return text
+            return encoding
     mixed = payload.decode("utf-8", "replace")
-    is_mixed = _good(mixed) >= MIN_MIXED * _bad(mixed)
-    return payload.decode("utf-8", "1252") if is_mixed else decode(payload, "cp1252")
+    return "utf-8" if _good(mixed) >= MIN_MIXED * _bad(mixed) else "cp1252"
 
 
 def _guesses(payload: bytes) -> Iterator[str]:

@@ -141,8 +141,8 @@ def _reader(found: Look, readers: list[str]) -> tuple[str, str]:
     """(pipeline, its options) of a file."""
     reader = _of_tar(found.file) if found.format == "tar" else readers[0]
     if reader == "rows":
-        delimiter = f"\noptions.delimiter = {json.dumps(found.delimiter)}" if found.delimiter else ""
-        return reader, f"options.fields = {_fields(found)}{delimiter}"
+        table = (f"\noptions.{key} = {json.dumps(value)}" for key, value in found.table.items())
+        return reader, f"options.fields = {_fields(found)}{''.join(table)}"
     return reader, ""
 
 

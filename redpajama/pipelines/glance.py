@@ -9,6 +9,7 @@ import itertools
 import re
 import tempfile
 import time
+from codecs import getincrementaldecoder
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ import orjson
 import pyarrow as pa
 
 from redpajama.errors import InputError
+from redpajama.extract import charsets
 from redpajama.manifest import Source
 from redpajama.pipelines import pipeline, rows
 from redpajama.raw import decompress, tables
@@ -52,7 +54,7 @@ class Look:
     file: Listed
     format: str = "unknown"  # wet warc mediawiki posts jsonl parquet csv … text html binary empty
     rows: Rows = field(default_factory=list)  # the first ones of a table
-    delimiter: str = ""  # of a CSV or TSV whose first rows say that it is not the usual one
+    table: dict[str, str] = field(default_factory=dict)  # options that the begin of a CSV or TSV asks for
     text: str = ""  # how a text begins
 
     @property
@@ -133,8 +135,8 @@ def look(file: Listed, raw: RawFile) -> Look:
     """What a file is, by its first bytes, its name where these tell nothing, and its first rows."""
     found = Look(file, _format(raw))
     if found.format in ROW_FORMATS:
-        found.delimiter = _delimiter(raw, found.format)
-        found.rows = _first_rows(raw, found.format, found.delimiter)
+        found.table = _table(_head(raw), found.format)
+        found.rows = _first_rows(raw, found.format, found.table)
     elif found.format in ("text", "html"):
         found.text = _head(raw)[:4096].decode("utf-8", "replace")
     return found
@@ -176,17 +178,31 @@ def _text_format(head: bytes, raw: RawFile) -> str:
     return "binary" if b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")) else "text"
 
 
-def _delimiter(raw: RawFile, format: str) -> str:
-    """Of a table of text, where its first rows speak against the usual one; else ""."""
+def _table(head: bytes, format: str) -> dict[str, str]:
+    """Delimiter and encoding of a CSV or TSV, where they are not the usual ones."""
     usual = {"csv": ",", "tsv": "\t"}.get(format)
-    found = tables.delimiter_of(_head(raw), usual) if usual else ""
-    return found if found != usual else ""
+    if not usual:
+        return {}
+    delimiter, found = tables.delimiter_of(head, usual), {}
+    if delimiter != usual:
+        found["delimiter"] = delimiter
+    if tables.encoding_of(head) == "utf-8" and not _is_utf8(head):
+        found["encoding"] = charsets.guessed_encoding(head)
+    return found
 
 
-def _first_rows(raw: RawFile, format: str, delimiter: str) -> Rows:
+def _is_utf8(head: bytes) -> bool:
+    """Whether bytes, whose last character may be cut off, are UTF-8."""
+    try:
+        getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _first_rows(raw: RawFile, format: str, table: dict[str, str]) -> Rows:
     kinds = {"jsonl": "lines", "json list": "list"}
-    asked = {"format": kinds.get(format, format), "delimiter": delimiter or None, "fields": {"meta": "all"}}
-    options = rows.Options.model_validate(asked)
+    options = rows.Options.model_validate({"format": kinds.get(format, format), "fields": {"meta": "all"}, **table})
     try:
         return [row for _, row in itertools.islice(rows.rows(raw, options, Tally()), ENOUGH)]
     except (pa.ArrowException, orjson.JSONDecodeError):
@@ -347,8 +363,8 @@ def complaint(source: Source, found: Look, trial: Trial | None) -> str:
     others = [name for name in fitting(found) if name != source.pipeline]
     hint = f"; pipeline = '{others[0]}' would fit{_own_fields(others[0], found)}" if others else ""
     if source.pipeline == "rows" and (texts := text_fields(found)):
-        delimiter = f"options.delimiter = '{found.delimiter}', " if found.delimiter else ""
-        hint = f"; {delimiter}options.fields = {{ text = '{texts[0]}' }} would fit"
+        table = "".join(f"options.{key} = '{value}', " for key, value in found.table.items())
+        hint = f"; {table}options.fields = {{ text = '{texts[0]}' }} would fit"
     return what + wanted + has + hint
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from redpajama.hashing import content_key
 from redpajama.pipelines import Pipeline
@@ -36,6 +36,10 @@ MAX_INT = 1 << 63
 MISSING = object()
 
 Where = int | decompress.Line  # a row's number from 0, or its line
+
+
+def _is_none(value: object) -> bool:
+    return value is None  # such an option is as if there were none of its name: parts that were made stay
 
 
 class Fields(BaseModel):
@@ -69,6 +73,14 @@ class Options(BaseModel):
     joiner: str = "\n\n"  # between the fields of a text
     format: Format | None = None  # not given: as the name or the first bytes tell
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)  # of CSV; not given: a comma, of TSV a tab
+    encoding: str | None = Field(default=None, exclude_if=_is_none)  # of CSV; not given: UTF-8, or UTF-16 with its mark
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        if name is not None and not tables.is_encoding(name):
+            raise ValueError(f"'{name}' is no encoding of texts, such as \"cp1252\"")
+        return name
 
 
 def read(files: Sequence[RawFile], options: Options, source: str, tally: Tally) -> Iterator[Document]:
@@ -106,8 +118,8 @@ def rows(file: RawFile, options: Options, tally: Tally) -> Iterator[tuple[Where,
         "lines": partial(decompress.json_rows, file),
         "parquet": partial(parquet.rows, file, options.fields.columns),
         "arrow": partial(tables.arrow_rows, file),
-        "csv": partial(tables.csv_rows, file, options.delimiter or ","),
-        "tsv": partial(tables.csv_rows, file, options.delimiter or "\t"),
+        "csv": partial(tables.csv_rows, file, options.delimiter or ",", options.encoding),
+        "tsv": partial(tables.csv_rows, file, options.delimiter or "\t", options.encoding),
         "list": partial(tables.json_list, file),
     }
     return readers[kind](tally)

@@ -1,7 +1,8 @@
 """Rows of files that are tables, beside JSON lines and Parquet: CSV and TSV, Arrow's IPC, one JSON list."""
 
+import codecs
 import csv
-from codecs import getincrementaldecoder
+import re
 from collections.abc import Iterator
 from functools import partial
 from io import StringIO
@@ -14,25 +15,29 @@ import pyarrow as pa
 from redpajama.errors import is_of_reading
 from redpajama.raw import decompress, parquet
 from redpajama.raw.io import RawFile
-from redpajama.raw.whole import Unreadable, read_whole
+from redpajama.raw.whole import Unreadable, peek, read_whole
 from redpajama.records import Reason, Tally
 
 MAX_LIST_BYTES = 1 << 30  # of a file that is one JSON list
 SPLIT_BYTES = 1 << 20
 DELIMITERS = ",;\t|"
 MAX_GUESSED = 20  # rows that tell the delimiter
+UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+UNREAD = re.compile("[\udc00-\udcff]")  # bytes that are none of the encoding
+ESCAPED = "redpajama.escaped"
 ARROW_MAGIC = b"ARROW1"  # of the file format; a stream has none
 
 Row = tuple[int, dict[str, Any]]  # number in the file, from 0; {column: value}
 
 
-def csv_rows(file: RawFile, delimiter: str, tally: Tally) -> Iterator[Row]:
-    """The rows below the header of a CSV (RFC 4180) in UTF-8, each a unit; a line break may stand in quotes.
+def csv_rows(file: RawFile, delimiter: str, encoding: str | None, tally: Tally) -> Iterator[Row]:
+    """The rows below the header of a CSV (RFC 4180), each a unit; a line break may stand in quotes.
 
-    A row is quarantined that has more or fewer values than the header, or bytes that are not UTF-8.
+    It is in that encoding, else in the UTF-16 that its mark tells, else in UTF-8. A row is quarantined that has more or
+    fewer values than the header, or bytes that are none of the encoding.
     """
     csv.field_size_limit(decompress.MAX_LINE_BYTES)
-    reader, header, number = csv.reader(_text_lines(file, tally), delimiter=delimiter), None, 0
+    reader, header, number = csv.reader(_text_lines(file, encoding, tally), delimiter=delimiter), None, 0
     while True:
         try:
             row = next(reader, None)
@@ -50,6 +55,16 @@ def csv_rows(file: RawFile, delimiter: str, tally: Tally) -> Iterator[Row]:
             number += 1
 
 
+def is_encoding(name: str) -> bool:
+    """Whether Python knows an encoding of texts of that name."""
+    try:
+        codecs.getincrementaldecoder(name)
+        b"a".decode(name, "replace")
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
 def delimiter_of(head: bytes, usual: str) -> str:
     """What stands between the values of a CSV: what cuts its first rows into most columns, as a rule all into as many.
 
@@ -60,7 +75,7 @@ def delimiter_of(head: bytes, usual: str) -> str:
 
 def _columns(head: bytes, delimiter: str) -> int:
     """How many columns the header has, if most rows below it have as many; else 1."""
-    text = head.decode("utf-8", "replace").removeprefix("\ufeff")
+    text = head.decode(encoding_of(head), "replace").removeprefix("\ufeff")
     try:
         header, *rows = filter(None, islice(csv.reader(StringIO(text, newline=""), delimiter=delimiter), MAX_GUESSED))
     except (csv.Error, ValueError):
@@ -69,23 +84,40 @@ def _columns(head: bytes, delimiter: str) -> int:
 
 
 def _fields(header: list[str], row: list[str], number: int, tally: Tally) -> Iterator[Row]:
-    raw = ",".join(row).encode("utf-8", "surrogateescape")
+    raw = ",".join(row).encode("utf-8", ESCAPED)
     if len(row) != len(header):
         wanted = f"{len(header)} values, as the header has"
         tally.quarantine("", Reason.INVALID_RECORD, raw, row=number, values=len(row), wanted=wanted)
-    elif any("\udc80" <= each <= "\udcff" for value in row if not value.isascii() for each in value):
+    elif any(UNREAD.search(value) for value in row if not value.isascii()):
         tally.quarantine("", Reason.INVALID_UTF8, raw, row=number)
     else:
         yield number, dict(zip(header, row, strict=True))
 
 
-def _text_lines(file: RawFile, tally: Tally) -> Iterator[str]:
-    """Lines with their ends: CR, LF or both, and no other character. Bytes that are not UTF-8 are surrogates.
+def encoding_of(head: bytes) -> str:
+    """UTF-16 if its byte order mark is there, which is what Windows calls Unicode; else UTF-8."""
+    return UTF16.get(head[:2], "utf-8")
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    """As `surrogateescape`, but for any byte: a code unit of UTF-16 has such below 128, too."""
+    if isinstance(error, UnicodeDecodeError):
+        return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+    if isinstance(error, UnicodeEncodeError):
+        return bytes(ord(each) & 0xFF for each in error.object[error.start : error.end]), error.end
+    raise error
+
+
+codecs.register_error(ESCAPED, _escaped)
+
+
+def _text_lines(file: RawFile, encoding: str | None, tally: Tally) -> Iterator[str]:
+    """Lines with their ends: CR, LF or both, and no other character. Bytes not of the encoding are surrogates.
 
     What a gap cuts off is a line.
     """
     pending: list[str] = []
-    for text in _texts(file, tally):
+    for text in _texts(file, encoding, tally):
         for line in StringIO(text, newline=""):
             pending.append(line)
             if line.endswith(("\n", "\r")):
@@ -95,15 +127,25 @@ def _text_lines(file: RawFile, tally: Tally) -> Iterator[str]:
         yield "".join(pending)
 
 
-def _texts(file: RawFile, tally: Tally) -> Iterator[str]:
+def _texts(file: RawFile, encoding: str | None, tally: Tally) -> Iterator[str]:
     """The decompressed file as text, in pieces; a gap is a line's end. A byte order mark before it is cut."""
-    decoder, is_first = getincrementaldecoder("utf-8")("surrogateescape"), True
-    for chunk in decompress.chunks(file, tally):
-        for at in range(0, len(chunk or b"") or 1, SPLIT_BYTES):
-            text = decoder.decode(chunk[at : at + SPLIT_BYTES]) if chunk else decoder.decode(b"", final=True) + "\n"
+    first, chunks = peek(decompress.chunks(file, tally))
+    encoding = encoding or encoding_of(first or b"")
+    decoder, is_first, is_torn = codecs.getincrementaldecoder(encoding)(ESCAPED), True, False
+    for chunk in chunks:
+        whole = _aligned(chunk, encoding) if chunk and is_torn else chunk or b""
+        for at in range(0, len(whole) or 1, SPLIT_BYTES):
+            text = decoder.decode(whole[at : at + SPLIT_BYTES]) if chunk else decoder.decode(b"", final=True) + "\n"
             yield text.removeprefix("\ufeff") if is_first else text
             is_first = is_first and not text
+        is_torn = chunk is None
     yield decoder.decode(b"", final=True)
+
+
+def _aligned(chunk: bytes, encoding: str) -> bytes:
+    """What comes after a gap, from where its characters begin: a line feed tells, if each has two bytes or four."""
+    feed = "\n".encode(encoding)
+    return chunk[max(0, chunk.find(feed)) % len(feed) :]
 
 
 def arrow_rows(file: RawFile, tally: Tally) -> Iterator[Row]:
