@@ -424,6 +424,14 @@ def test_an_export_that_was_killed_goes_on_and_ends_as_one_that_was_not(root, so
     assert found == wanted
 
 
+@pytest.mark.parametrize("place", ["", "x", "exports/olmo"])
+def test_an_export_into_the_root_is_refused_since_gc_would_remove_it(root, place):
+    told = cli("export", root, "--format", "olmo", "--to", root / place)
+    assert told.returncode == 2
+    assert "where `gc` removes what no build names" in told.stderr
+    assert not (root / "x").exists()
+
+
 def test_a_finished_export_is_not_written_again(source, tmp_path):
     export(source, "olmo", tmp_path / "x")
     assert export(source, "olmo", tmp_path / "x").redone == 0

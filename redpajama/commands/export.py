@@ -43,6 +43,8 @@ def command(
     export = planned(
         source, format, to, Packing.model_validate({"method": packing or None, "length": length}), shard_tokens
     )
+    if f"{export.to}/".startswith(f"{store.url}/"):
+        raise UserError(f"--to {to}: it lies in {root}, where `gc` removes what no build names: name another place")
     started = time.monotonic()
     result = run(export, workers or os.cpu_count() or 1)
     summary = {"to": to, "format": format, "packing": export.method, "files": len(result.files)}
