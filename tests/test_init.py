@@ -198,3 +198,17 @@ def test_why_nothing_of_a_source_is_a_document_is_said(tmp_path, capfd):
     (tmp_path / "x.jsonl").write_text(json.dumps(RELEASES["github"] | {"license": "gpl-3.0"}) + "\n")
     assert cli.run(["init", str(tmp_path)]) == 2
     assert "(1 jsonl without a document in it (license-not-allowed))" in capfd.readouterr().err
+
+
+def test_files_that_no_pipeline_knows_by_their_names_are_named_and_in_no_pattern(tmp_path):
+    for number in range(4):
+        (tmp_path / f"{number}.txt").write_text(ENGLISH)
+    for name in ("README", "notes.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(ENGLISH.encode()) if name.endswith("gz") else ENGLISH.encode())
+    for name in ("letter.docx", "old.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("a.txt", ENGLISH)
+    found = draft.draft([str(tmp_path)], tmp_path)
+    (group,) = found.sources.values()
+    assert draft.inputs_of(group) == ["*.txt", "*.zip"]
+    assert found.unread == {"text whose name does not say so": 2, "zip whose name does not say so": 1}

@@ -123,6 +123,9 @@ def _grouped(listed: Sequence[Listed]) -> tuple[list[Group], Counter[str]]:
             unread[found.format] += 1
             continue
         reader, options = _reader(found, readers)
+        if reader == "files" and not _says_what_it_is(found):
+            unread[f"{found.format} whose name does not say so"] += 1
+            continue
         folder = _folder(file, reader)
         key = (reader, folder, options if reader != "files" else "")
         groups.setdefault(key, Group(reader, folder, options)).looks.append(found)
@@ -131,6 +134,14 @@ def _grouped(listed: Sequence[Listed]) -> tuple[list[Group], Counter[str]]:
 
 def _suffix(url: str) -> str:
     return PurePosixPath(files.PACKED.sub("", url.lower())).suffix
+
+
+def _says_what_it_is(found: Look) -> bool:
+    """Whether `files` can tell by its name what a file is: a document of some suffix, or an archive."""
+    name = found.file.url.lower()
+    if found.format in ("zip", "tar"):
+        return name.endswith(".zip") or files.TAR.search(name) is not None
+    return _suffix(name) != ""
 
 
 def _look(file: Listed) -> Look:
