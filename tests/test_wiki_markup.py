@@ -64,6 +64,8 @@ def text_of(source: str, language: str = "en") -> str:
         ("zh", "<nowiki>-{甲}-</nowiki> -{甲", "-{甲}- -{甲"),
         ("sr", "'''-{DNK}-''' -{H<sub>2</sub>O}- -{sr-ec:Град; sr-el:Grad}--{}-", "DNK H2O Град"),
         ("sr", "-{sr-latn:Grad; sr-cyrl:Град}- -{pismo|a}-", "Град a"),
+        ("sr", "-{sr-Latn:Grad; sr-Cyrl:Град}-", "Град"),
+        ("zh", "-{zh-Hans:甲;zh-Hant:乙}--{甲=>zh-CN:丙; 甲=>zh-TW:丁}-", "甲丙"),
         ("kk", "-{kk-latn:a; kk-cyrl:ә}-", "ә"),
         ("ku", "-{ku-arab:ب; ku-latn:b}-", "b"),
         ("uz", "-{uz-cyrl:б; uz-latn:b}-", "b"),
