@@ -297,6 +297,10 @@ def test_no_text_holds_a_control_or_a_noncharacter(text):
             "a[[Category:B|*]]c[[File:d.jpg|thumb|e [[f]]]]g[[Image:h.png]]i[[Soubor:j.jpg|k]]l[[Xyz:m.jpg|thumb]]n",
             "acgiln",
         ),
+        (
+            "[[Media:a.jpg|b]] [[Special:FilePath/c.png|d]] [[commons:File:e.jpg|f]] [[c:File:g.svg|h]] [[Xyz:i.jpg|j]]k",
+            "b d f h k",
+        ),
         ("[[Foo's|''bar'']] [[A&B]] ''[[c]]'' [[d|'e']]", "bar A&B c 'e'"),
     ],
 )

@@ -28,6 +28,7 @@ FILE_PREFIXES = """file image datei bild fichier archivo imagen immagine bestand
     imatge fișier fişier imagine ficheru kuva tiedosto dosiero""".split()  # noqa: SIM905
 CATEGORY_PREFIXES = """category kategorie kategori catégorie categoría categoria categorie kategoria категория категорія
     категорија kategorija kategória""".split()  # noqa: SIM905
+SHOWN_PREFIXES = frozenset({"media", "special", "user", "project", "wikipedia", "help", "template", "talk", "commons"})
 
 IMAGE = re.compile(r"\.(?:gif|jpe?g|png|svg|tiff?|webp|xcf)\s*\Z", re.IGNORECASE)
 
@@ -40,8 +41,10 @@ def hidden_prefixes(local: Iterable[str]) -> frozenset[str]:
 def is_hidden(title: str, hidden: frozenset[str]) -> bool:
     """Whether a link to this title shows nothing where it stands.
 
-    An image is a file under any prefix: a dump's head may lack the names of another wiki's namespaces.
+    An image is a file under any prefix that may be one: a dump's head may lack the names of another wiki's namespaces.
     """
     prefix, colon, name = title.partition(":")
     prefix = " ".join(prefix.replace("_", " ").split()).lower()
-    return bool(colon) and (prefix in hidden or (prefix != "" and IMAGE.search(name) is not None))
+    if not colon or prefix in hidden:
+        return bool(colon)
+    return prefix != "" and prefix not in SHOWN_PREFIXES and ":" not in name and IMAGE.search(name) is not None
