@@ -214,6 +214,7 @@ def test_the_table_of_templates_is_whole():
     [
         ("a<br>b<br/>c<BR clear=all />d</br>e<br\n/>f< br >g", "a\nb\nc\nd\ne\nf\ng"),
         ("''a<br>b'' * c", "a\nb * c"),
+        ("a<br>\nb<br /> \n* c<br/>\n* d\n<br>* e<br><br>\nf\n\n<br>g", "a\nb\nc\nd\n* e\n\nf\n\ng"),
         ("a<p>b</p>c<div class=x>d</div>e<hr>f", "a\nb\nc\nd\ne\nf"),
         ("a <small>b</small><sup>2</sup> <span id=x>c</span> <b>d <i>e", "a b2 c d e"),
         ("a<span style='display:none'>x<span>y</span></span>b<div style=\"Display : None;\">q</div>c", "abc"),

@@ -27,7 +27,7 @@ _OPENING = re.compile(rf"<(?:(!--)|({_NAMES})(?=[\s/>]))", re.IGNORECASE)
 _HIDING = r"(?:display\s*+:\s*+none|visibility\s*+:\s*+(?:hidden|collapse))"
 _HIDES = re.compile(_HIDING, re.IGNORECASE)
 _STYLED = re.compile(r"<([a-z][a-z0-9]*)\s[^<>]*+>", re.IGNORECASE)
-_BREAK = re.compile(r"<[ \t]*+/?[ \t]*+br(?=[\s/>\\])[^<>]*+>[ \t]*+", re.IGNORECASE)
+_BREAK = re.compile(r"<[ \t]*+/?[ \t]*+br(?=[\s/>\\])[^<>]*+>[ \t]*+(\n)?", re.IGNORECASE)
 _BLOCK = re.compile(rf"</?(?:{'|'.join(BLOCKS.split())})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
 _INLINE = re.compile(rf"</?(?:{'|'.join(INLINE.split())})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
 _STRAY = re.compile(rf"</?(?:{_NAMES})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
@@ -43,9 +43,16 @@ def without_tags(source: str) -> str:
     lowered = text.lower()
     if any(style in lowered for style in ("display:", "display :", "visibility:", "visibility :")):
         text = _without_hidden_elements(text)
-    text = _BREAK.sub(LINE_BREAK, text)
+    text = _BREAK.sub(_end_of_line, text)
     text = _BLOCK.sub(BLOCK_EDGE, text)
     return _STRAY.sub("", _INLINE.sub("", text))
+
+
+def _end_of_line(tag: re.Match[str]) -> str:
+    """What `<br>` shows: beside a line's end it is the same end."""
+    if tag.string[tag.start() - 1 : tag.start()] == "\n":
+        return NOTHING + (tag[1] or "")
+    return tag[1] or LINE_BREAK
 
 
 class _Closing:
