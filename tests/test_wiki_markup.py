@@ -299,8 +299,8 @@ def test_no_text_holds_a_control_or_a_noncharacter(text):
             "acgiln",
         ),
         (
-            "[[Media:a.jpg|b]] [[Special:FilePath/c.png|d]] [[commons:File:e.jpg|f]] [[c:File:g.svg|h]] [[Xyz:i.jpg|j]]k",
-            "b d f h k",
+            "[[Media:a.jpg|b]] [[Special:FilePath/c.png|d]] [[commons:File:e.jpg|f]] [[c:File:g.svg|h]][[Xyz:i.jpg|j]]",
+            "b d f h",
         ),
         ("[[Foo's|''bar'']] [[A&B]] ''[[c]]'' [[d|'e']]", "bar A&B c 'e'"),
     ],
