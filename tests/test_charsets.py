@@ -113,6 +113,13 @@ def test_utf16_cannot_be_what_a_meta_element_was_read_in(label):
         assert charsets.to_unicode(page.encode(encoding), label) == page
 
 
+@pytest.mark.parametrize("label", ["unicode", "utf-16", "iso-10646-ucs-2"])
+@pytest.mark.parametrize("encoding", ["cp1251", "cp1252", "gb18030"])
+def test_tags_in_single_bytes_are_no_utf16(label, encoding):
+    page = ENGLISH + FOREIGN[encoding]
+    assert charsets.to_unicode(page.encode(encoding), label) == page
+
+
 @pytest.mark.parametrize("label", ["iso-8859-1", "us-ascii", "gbk", "windows-1251"])
 def test_utf8_is_told_whatever_a_server_adds_to_every_page(label):
     page = ENGLISH + FOREIGN["cp1252"]

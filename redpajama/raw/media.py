@@ -19,7 +19,7 @@ IN_LIST = re.compile(r'(?:[^,"]|"[^"]*"?)+')
 ESSENCE = re.compile(r"[\s\"']*([\w!#$&^+*.-]+/[\w!#$&^+*.-]+)")
 CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';,]+)", re.IGNORECASE)
 BINARY = bytes([*range(9), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)])  # "binary data bytes"
-UNICODE_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 BEFORE = rb"\A(?:\xef\xbb\xbf)?[\t\n\x0c\r ]*+"
 HTML_TAG = re.compile(  # the standard's, and elements that are younger than its list
     BEFORE + rb"(?:<!--|<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p"
@@ -158,9 +158,13 @@ def binary_type(body: bytes, charset: str = "", is_html: bool = False) -> str:
     if found := signature_of(body):
         return found
     head = body[:HEADER_BYTES]
-    if head.startswith(UNICODE_MARKS) or _is_utf16(head):
+    if head.startswith(UTF16_MARKS) or _is_utf16(head):
         return ""
-    strict = not is_html and charset.lower() in ("", "utf-8", "utf8", "iso-8859-1", "us-ascii")
+    strict = (
+        not is_html
+        and not head.startswith(UTF8_MARK)
+        and charset.lower() in ("", "utf-8", "utf8", "iso-8859-1", "us-ascii")
+    )
     controls = len(head) - len(head.translate(None, BINARY))
     return OCTETS if controls > (0 if strict else MAX_BINARY_FRACTION * len(head)) else ""
 
