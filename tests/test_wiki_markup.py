@@ -141,6 +141,22 @@ def test_no_mark_of_a_conversion_that_closes_stays(source):
         ("{{formatnum:12345.6}} {{lc:ABC}} {{ucfirst:abc}} {{#if:a|b}} {{unknown|a}}", "12,345.6 abc Abc"),
         ("{{hlist|a|b}} {{ubl|a|b}} c{{br}}d", "a · b\na\nb\nc\nd"),
         ("{{columns-list|2|\n* a\n* b\n}}", "a\nb"),
+        ("a{{Template:ndash}}b {{template: convert|5|km}} {{safesubst:nowrap|c}}", "a–b 5 km c"),
+        (
+            "{{convert|6|ft|2+1/2|in|m}} {{convert|-5|C}} {{convert|1.5|e6acre|km2}} {{convert|3|ft|m|adj=mid|-long}}",
+            "6 ft 2 1/2 in −5 °C 1.5 million acre 3-ft-long",
+        ),
+        ("{{convert|3|ft|adj=mid|-long}} {{height|ft=6|in=2}} {{height|m=1.88}}", "3-ft-long 6 ft 2 in 1.88 m"),
+        (
+            "{{val|10|-|20|u=m}} {{val|5|+2|-1}} {{val|3e8|u=m/s2}} {{val|e=6}} {{val|5|end=(3)}}",
+            "10–20 m 5+2−1 3 × 10⁸ m/s² 10⁶ 5(3)",
+        ),
+        (
+            "{{deg|45}} {{°}}C {{±|2}} {{3/8}} {{music|time|4|4}} {{interp|a}} 5{{e|6}} {{slink|A|B}}",
+            "45° °C ±2 3⁄8 4/4 [a] 5×10⁶ A § B",
+        ),
+        ("{{clarify span|text=a|date=b}} {{disputed-span|c}} {{hover title|d|e}} {{bq|f}}g", "a c e\nf\ng"),
+        ("a{{clear}}b\n{{-}}\nc", "a\nb\n\nc"),
         ("{{citation|a}}{{cite web|title=b}}c", "c"),
     ],
 )
@@ -171,6 +187,26 @@ def test_a_template_of_prose_shows_what_it_shows_on_the_site(source, text):
             "{{citation|a}} {{citation bloc|b}} {{heure|4|30}} {{refnec|c|date=mai}} {{lien|d|texte=e}}",
             "«\xa0a\xa0»\nb\n4 h 30 c e",
         ),
+        (
+            "fr",
+            "{{sp|XVIII|e|au|XIX|e}} {{s2|I|er|XX|e}} {{sp-|I|er|-|II|e}} {{-s2|III|e|II|e}} {{Modèle:Unité|5|à|9|km}}",
+            "XVIIIe au XIXe siècle Ier et XXe siècles Ier-IIe IIIe et IIe siècles av. J.-C. 5 à 9 km",
+        ),
+        (
+            "fr",
+            "{{unité|5|km|h|-1}} {{unité|5|km||h|-1}} {{unité|5|km|/h}} {{dunité|3|4|m}} {{date|1|5|2000}}",
+            "5 km⋅h⁻¹ 5 km⋅h⁻¹ 5 km/h 3 × 4 m 1 mai 2000",
+        ),
+        ("es", "{{fecha|1|5|2000}} {{fecha|1|mayo}}", "1 de mayo de 2000 1 de mayo"),
+        (
+            "ru",
+            "{{OldStyleDate|6 июня|1799|26 мая}} {{Шаблон:num|5|км}} 5 {{кв. км}}",
+            "26 мая [6 июня] 1799 5 км 5 км²",
+        ),
+        ("fi", "{{k-de|a}} {{sitaatti|b}}", "a\nb"),
+        ("ja", "{{仮リンク|a|en|b}} {{要出典範囲|c|date=d}} {{読み仮名|漢字|かんじ}}", "a c 漢字(かんじ)"),
+        ("zh", "{{le|a|b}} {{tsl|en|a|b|c}} {{tsl|en|a|b}}", "a c b"),
+        ("simple", "{{as of|2010}} {{vague span|a}}", "As of 2010 a"),
         ("hr", "{{citat|a}} {{jez-en|b}}", "a\nb"),
         ("hu", "{{idézet|a}} {{nyelv-en|b}}", "a\nb"),
         ("it", "{{citazione|a}} {{M|100|k|m}} {{M|5|ul=km}} {{TA|5 km}} {{chiarire|b|come?}}", "a\n100 km 5 km 5 km b"),
@@ -193,7 +229,7 @@ def test_each_wiki_has_its_own_templates(language, source, text):
 def test_the_table_of_templates_is_whole():
     rows = [line.split("\t") for line in wiki_template_names.TABLE.read_text("utf-8").splitlines()]
     assert rows[0] == ["wiki", "shows", "names"]
-    assert {wiki for wiki, _, _ in rows[1:]} == {"*", *LANGUAGES}
+    assert {wiki for wiki, _, _ in rows[1:]} == {"*", *LANGUAGES, "ja", "ko", "zh"}
     names = [(wiki, name) for wiki, _, some in rows[1:] for name in ([some] if some == "|" else some.split("|"))]
     assert len(names) == len(set(names))
     assert [name for _, name in names if name != " ".join(name.lower().split())] == []

@@ -39,6 +39,12 @@ PLAIN_TABLE = re.compile(  # with nothing inside that could end elsewhere
     r"\{\|(?<![^\n]\{\|)(?:[^{|]++|\{\{[^{}]*+\}\}|\{(?![{|])|\|(?!\}))*+(?<=\n)\|\}(?!\})"
 )
 PLAIN_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)([^][{}|<>#:]*+)(?:\|[^][{}<>]*+)?\}\}(?!\})")
+TEMPLATE_PREFIX = re.compile(  # the namespace on several wikis; https://www.mediawiki.org/wiki/Help:Substitution
+    r"(?:(?:safesubst|subst|msgnw|msg|template|vorlage|modèle|plantilla|predefinição|szablon|sjabloon|mall|šablona"
+    r"|šablon|sablon|format|skabelon|predložak|predloga|шаблон|malline|mal|şablon|模板|樣板|テンプレート|틀|قالب"
+    r"|תבנית) ?: ?)+",
+    re.IGNORECASE,
+)
 MANY_EQUALS = re.compile(r"=(?<![^\n]=)(?:[^=\n]*+=){200,}+.*+")  # for each the tokenizer goes a call deeper
 MAGIC_WORD = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
 MANY_NEWLINES = re.compile(r"\n{3,}")
@@ -85,8 +91,9 @@ def without_plain_templates(text: str, language: str) -> str:
 
 
 def template_name(written: str) -> str:
-    """The name of a template without what does not count in it."""
-    return " ".join(written.replace("_", " ").split())
+    """The name of a template without what does not count in it: spaces, the name of its namespace, modifiers."""
+    name = " ".join(written.replace("_", " ").split())
+    return TEMPLATE_PREFIX.sub("", name) if ":" in name else name
 
 
 def raw_sections_of(wikitext: str, hidden: frozenset[str], language: str) -> list[str]:
