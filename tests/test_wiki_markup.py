@@ -144,7 +144,7 @@ def test_no_mark_of_a_conversion_that_closes_stays(source):
         ("a{{Template:ndash}}b {{template: convert|5|km}} {{safesubst:nowrap|c}}", "a–b 5 km c"),
         (
             "{{convert|6|ft|2+1/2|in|m}} {{convert|-5|C}} {{convert|1.5|e6acre|km2}} {{convert|3|ft|m|adj=mid|-long}}",
-            "6 ft 2 1/2 in −5 °C 1.5 million acre 3-ft-long",
+            "6 ft 2 1/2 in −5 °C 1.5 million acres 3-ft-long",
         ),
         ("{{convert|3|ft|adj=mid|-long}} {{height|ft=6|in=2}} {{height|m=1.88}}", "3-ft-long 6 ft 2 in 1.88 m"),
         (

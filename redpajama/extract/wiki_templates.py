@@ -114,7 +114,8 @@ UNITS = {  # codes of `{{convert}}` that are not the symbol itself; en.wikipedia
     "kn": "kn", "km2": "km²", "m2": "m²", "cm2": "cm²", "mm2": "mm²", "dam2": "dam²", "hm2": "hm²", "km3": "km³",
     "m3": "m³", "cm3": "cm³", "mm3": "mm³", "dm3": "dm³", "kmh": "km/h", "m/s2": "m/s²", "lbf.ft": "lbf⋅ft",
     "n.m": "N⋅m", "kg/m3": "kg/m³", "pd/sqmi": "inhabitants per square mile", "pd/km2": "inhabitants per km²",
-    "oilbbl": "bbl", "mi2": "sq mi", "ft2": "sq ft", "/km2": "/km²", "/sqmi": "/sq mi",
+    "acre": "acres", "carat": "carats", "oilbbl": "bbl", "mi2": "sq mi", "ft2": "sq ft", "/km2": "/km²",
+    "/sqmi": "/sq mi",
 }  # fmt: skip
 STONE = {"st"}  # before pounds: `{{convert|11|st|4|lb}}`
 RANGES = {
