@@ -11,6 +11,10 @@ from typing import NamedTuple
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 PLAIN, OCTETS = "text/plain", "application/octet-stream"
 UNKNOWN = ("", "*/*", "unknown/unknown", "application/unknown", "application/x-unknown-content-type")
+REGISTERED = tuple(  # https://www.iana.org/assignments/media-types
+    f"{name}/"
+    for name in "application audio chemical font haptics image message model multipart text video".split()  # noqa: SIM905
+)
 DOWNLOADS = (OCTETS, "binary/octet-stream", "application/force-download", "application/x-download")
 HEADER_BYTES = 1445  # of a body: what a browser looks at
 MAX_BINARY_FRACTION = 0.02  # of that in HTML; of bytes at random it is a tenth
@@ -119,7 +123,9 @@ def may_be_page(declared: str, identified: str) -> bool:
     """Whether a body has to be looked at: by the types that the server declares and the crawler identified."""
     if declared in HTML_TYPES or declared in UNKNOWN or declared == PLAIN or identified in HTML_TYPES:
         return True
-    return declared.startswith("text/") or "html" in declared or declared in ("application/xml", "application/text")
+    if declared.startswith("text/") or "html" in declared or declared in ("application/xml", "application/text"):
+        return True
+    return declared.startswith("application/x-httpd-") or not declared.startswith(REGISTERED)  # a server's own names
 
 
 def page_type(declared: MediaType, identified: str, body: bytes) -> tuple[str, str]:
