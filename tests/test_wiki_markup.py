@@ -254,7 +254,7 @@ def test_the_table_of_templates_is_whole():
         ("a<p>b</p>c<div class=x>d</div>e<hr>f", "a\nb\nc\nd\ne\nf"),
         ("a <small>b</small><sup>2</sup> <span id=x>c</span> <b>d <i>e", "a b2 c d e"),
         ("a<span style='display:none'>x<span>y</span></span>b<div style=\"Display : None;\">q</div>c", "abc"),
-        ("a<span style='visibility:hidden'>00</span>5 <i style='display:none'>b", "a5 b"),
+        ("a<span style='visibility:hidden'>00</span>5 <i style='display:none'>b\nc", "a5\nc"),
         ("a display: none <b>b</b>", "a display: none b"),
         ('a<mapframe zoom=9>\n{"x": [1]}\n</mapframe>b<maplink text=c>{}</maplink>d<mapframe />e', "abde"),
         (

@@ -50,7 +50,7 @@ def without_tags(source: str) -> str:
 
 def _end_of_line(tag: re.Match[str]) -> str:
     """What `<br>` shows: beside a line's end it is the same end."""
-    if tag.string[tag.start() - 1 : tag.start()] == "\n":
+    if tag.string[max(0, tag.start() - 9) : tag.start()].rstrip(" \t").endswith("\n"):
         return NOTHING + (tag[1] or "")
     return tag[1] or LINE_BREAK
 
@@ -145,8 +145,13 @@ def _around_comment(text: str, start: int, at: int) -> tuple[str, int]:
     return text[at:start], end
 
 
+def _end_of_its_line(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end
+
+
 def _without_hidden_elements(text: str) -> str:
-    """Text without elements whose style hides them; of one that never closes only the tag goes."""
+    """Text without elements whose style hides them; one that never closes ends with its line, as in a paragraph."""
     parts: list[str] = []
     closing, at, looked = _Closing(text), 0, 0
     while style := _HIDES.search(text, looked):
@@ -158,5 +163,5 @@ def _without_hidden_elements(text: str) -> str:
         is_single = tag[0].endswith("/>") or tag[1].lower() in ("br", "hr", "img", "wbr")
         end = None if is_single else closing.balanced(tag[1].lower(), tag.end())
         parts.append(text[at:start])
-        at = looked = end[1] if end else tag.end()
+        at = looked = end[1] if end else tag.end() if is_single else _end_of_its_line(text, tag.end())
     return "".join([*parts, text[at:]])
