@@ -114,9 +114,9 @@ UNITS = {  # codes of `{{convert}}` that are not the symbol itself; en.wikipedia
     "kn": "kn", "km2": "km²", "m2": "m²", "cm2": "cm²", "mm2": "mm²", "dam2": "dam²", "hm2": "hm²", "km3": "km³",
     "m3": "m³", "cm3": "cm³", "mm3": "mm³", "dm3": "dm³", "kmh": "km/h", "m/s2": "m/s²", "lbf.ft": "lbf⋅ft",
     "n.m": "N⋅m", "kg/m3": "kg/m³", "pd/sqmi": "inhabitants per square mile", "pd/km2": "inhabitants per km²",
-    "acre": "acres", "carat": "carats", "oilbbl": "bbl", "mi2": "sq mi", "ft2": "sq ft", "/km2": "/km²",
-    "/sqmi": "/sq mi",
+    "oilbbl": "bbl", "mi2": "sq mi", "ft2": "sq ft", "/km2": "/km²", "/sqmi": "/sq mi",
 }  # fmt: skip
+WORDS = ("acre", "carat")  # codes that are words
 STONE = {"st"}  # before pounds: `{{convert|11|st|4|lb}}`
 RANGES = {
     "-": "–", "–": "–", "—": "–", "−": "–", "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ",
@@ -147,7 +147,8 @@ def quantity(call: Call) -> str:
     while at + 2 < len(given) and _NUMERIC.fullmatch(given[at + 1]) and not _NUMERIC.fullmatch(given[at + 2]):
         text += f" {unit if unit in STONE else _unit(unit)} {_number_as_written(given[at + 1])}"  # feet, then inches
         unit, at = given[at + 2], at + 2
-    shown = _with_unit(text, _unit(unit))
+    is_plural = text not in ("1", "−1") and not call.get("adj") and unit.lower().endswith(WORDS)
+    shown = _with_unit(text, _unit(unit) + "s" * is_plural)
     behind = next((each for each in given[at + 1 :] if each.startswith("-") and call.get("adj") == "mid"), "")
     return shown.replace(" ", "-") + behind if behind else shown  # `3-ft-long`
 
