@@ -236,8 +236,9 @@ def test_the_table_of_templates_is_whole():
     assert [name for _, name in names if name != " ".join(name.lower().split())] == []
     for language in LANGUAGES:
         for name, shown in wiki_template_names.names_of(language).items():
-            call = wiki_templates.Call(name, {"1": "a", "2": "b"}, language)
-            assert isinstance(wiki_templates.prose_of(shown, call), str)
+            for some in ([], ["a", "b"], ["5", "-", "7", "km", "2"], ["", "", "XIX", "e", "12"], ["à"], ["5", "to"]):
+                call = wiki_templates.Call(name, {str(at): text for at, text in enumerate(some, 1)}, language)
+                assert isinstance(wiki_templates.prose_of(shown, call), str)
         for common in ("nowrap", "small", "lang", "abbr", "ndash", "quote", "frac", "nbsp", "!", "="):
             assert wiki_template_names.shown_by(common, language) is not None, (language, common)
     assert [how for _, how, _ in rows[1:] if how.startswith('"') and not isinstance(json.loads(how), str)] == []

@@ -178,9 +178,9 @@ def _with_unit(text: str, unit: str) -> str:
 
 def value_and_unit(call: Call) -> str:
     """`3 797 m`, `5 à 10 km²`, `12 km⋅h⁻¹`: of `{{unité|3797|m}}` and the like, units with exponents in turns."""
-    given = [*call.listed(), ""]
+    given = [*call.listed(), "", ""]
     text, at = _grouped(given[0], call.language), 1
-    while given[at].lower() in RANGES and _NUMERIC.fullmatch(given[min(at + 1, len(given) - 1)]):
+    while given[at].lower() in RANGES and _NUMERIC.fullmatch(given[at + 1]):
         text += RANGES[given[at].lower()] + _grouped(given[at + 1], call.language)
         at += 2
     for word in ("à", "et", "ou", "par", "×", "x"):
@@ -200,7 +200,7 @@ def _grouped(text: str, language: str) -> str:
 def _units_of(given: list[str]) -> str:
     """`km²`, `km⋅h⁻¹` of `km||h|-1` or `km|h|-1`, `km/h` of `km|/h`: units and exponents in turns."""
     text, before = "", ""
-    for unit, following in zip(given, [*given[1:], ""], strict=True):
+    for unit, following in zip(given, [*given[1:], ""], strict=False):
         if _EXPONENT.fullmatch(unit):
             text += unit.translate(SUPERSCRIPTS) if unit != "1" else ""
         elif unit:
