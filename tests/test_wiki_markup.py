@@ -340,6 +340,7 @@ def test_no_text_holds_a_control_or_a_noncharacter(text):
             "[[Media:a.jpg|b]] [[Special:FilePath/c.png|d]] [[commons:File:e.jpg|f]] [[c:File:g.svg|h]][[Xyz:i.jpg|j]]",
             "b d f h",
         ),
+        ("a[[Fil:b.ogg]]c[[分類:D]]e[[Luokka:F]] [[:分類:G]]", "ace 分類:G"),
         ("[[Foo's|''bar'']] [[A&B]] ''[[c]]'' [[d|'e']]", "bar A&B c 'e'"),
     ],
 )
