@@ -146,6 +146,10 @@ def test_no_mark_of_a_conversion_that_closes_stays(source):
             "{{convert|6|ft|2+1/2|in|m}} {{convert|-5|C}} {{convert|1.5|e6acre|km2}} {{convert|3|ft|m|adj=mid|-long}}",
             "6 ft 2 1/2 in −5 °C 1.5 million acres 3-ft-long",
         ),
+        (
+            "{{convert|11|st}} {{convert|2|ST}} {{convert|5|C-change}} {{convert|3|tonne}} {{convert|7|mi|12|chain}}",
+            "11 st 2 short tons 5 °C 3 tonnes 7 mi 12 chains",
+        ),
         ("{{convert|1|acre}} {{convert|5|acre|ha}} {{convert|5|acre|adj=on}}", "1 acre 5 acres 5 acre"),
         ("{{convert|3|ft|adj=mid|-long}} {{height|ft=6|in=2}} {{height|m=1.88}}", "3-ft-long 6 ft 2 in 1.88 m"),
         (

@@ -107,6 +107,7 @@ def number(call: Call) -> str:
 # quantities
 
 UNITS = {  # codes of `{{convert}}` that are not the symbol itself; en.wikipedia Module:Convert/data
+    "c-change": "°C", "f-change": "°F",
     "c": "°C", "f": "°F", "°c": "°C", "°f": "°F", "sqmi": "sq mi", "sqft": "sq ft", "sqyd": "sq yd",
     "sqin": "sq in", "cuft": "cu ft", "cuin": "cu in", "cuyd": "cu yd", "cumi": "cu mi", "usgal": "US gal",
     "impgal": "imp gal", "usfloz": "US fl oz", "impfloz": "imp fl oz", "uspt": "US pt", "usqt": "US qt",
@@ -116,8 +117,11 @@ UNITS = {  # codes of `{{convert}}` that are not the symbol itself; en.wikipedia
     "n.m": "N⋅m", "kg/m3": "kg/m³", "pd/sqmi": "inhabitants per square mile", "pd/km2": "inhabitants per km²",
     "oilbbl": "bbl", "mi2": "sq mi", "ft2": "sq ft", "/km2": "/km²", "/sqmi": "/sq mi",
 }  # fmt: skip
-WORDS = ("acre", "carat")  # codes that are words
-STONE = {"st"}  # before pounds: `{{convert|11|st|4|lb}}`
+WORDS = tuple(  # codes that are words
+    """acre barrel bushel carat chain fathom furlong gallon gram hand hectare knot league liter litre meter metre mile
+    pound tonne yard""".split()  # noqa: SIM905
+)
+STONE = "st"  # `ST` are short tons
 RANGES = {
     "-": "–", "–": "–", "—": "–", "−": "–", "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ",
     "×": " × ", "xx": " × ", "*": " × ", "+": " + ", "+/-": " ± ", "±": " ± ", ",": ", ", "/": " / ",
@@ -145,7 +149,7 @@ def quantity(call: Call) -> str:
         return text
     unit = given[at]
     while at + 2 < len(given) and _NUMERIC.fullmatch(given[at + 1]) and not _NUMERIC.fullmatch(given[at + 2]):
-        text += f" {unit if unit in STONE else _unit(unit)} {_number_as_written(given[at + 1])}"  # feet, then inches
+        text += f" {_unit(unit)} {_number_as_written(given[at + 1])}"  # feet, then inches
         unit, at = given[at + 2], at + 2
     is_plural = text not in ("1", "−1") and not call.get("adj") and unit.lower().endswith(WORDS)
     shown = _with_unit(text, _unit(unit) + "s" * is_plural)
@@ -169,7 +173,7 @@ def _unit(code: str) -> str:
     power = _POWER.match(code)
     if power:
         return f"{POWERS[power[1].lower()]} {_unit(code[power.end() :])}"
-    return UNITS.get(code.lower(), code)
+    return code if code == STONE else UNITS.get(code.lower(), code)
 
 
 def _with_unit(text: str, unit: str) -> str:
