@@ -66,6 +66,7 @@ def page_type(declared: str, body: bytes, identified: str = "") -> str:
         ("application/octet-stream", "", PAGE, ""),
         ("text/plain", "", PAGE, PLAIN),
         ("text/plain", "text/html", PAGE, HTML),
+        ("text/plain", "text/html", b"<!-- a -->\n<HTML><p>Words.", HTML),
         ("text/plain", "text/html", b"see <html>", PLAIN),
         ("image/png", "", PAGE, ""),
     ],

@@ -35,7 +35,6 @@ MARKUP = re.compile(BEFORE + rb"<[?!a-z]", re.IGNORECASE)  # XML, say
 HTML_ROOT = re.compile(  # behind an XML declaration and comments
     BEFORE + rb"(?:<(?:\?|!--)[^>]*+>[\t\n\x0c\r ]*+)*+<(?:!doctype )?html\b", re.IGNORECASE
 )
-DOCTYPE_HTML = re.compile(BEFORE + rb"(?:<\?[^>]*+>\s*+)?<!doctype html\b", re.IGNORECASE)
 
 SIGNATURES = (  # each is no text: it has a byte of none, or nothing else begins so
     ("application/pdf", rb"[\s\xef\xbb\xbf]*+%PDF-"),
@@ -147,7 +146,7 @@ def _declared_page(declared: str, identified: str, body: bytes) -> str:
     if declared in HTML_TYPES:
         return html
     if declared == PLAIN:
-        return html if identified in HTML_TYPES and DOCTYPE_HTML.match(head) else PLAIN
+        return html if identified in HTML_TYPES and HTML_ROOT.match(head) else PLAIN
     if declared in UNKNOWN:
         if identified in HTML_TYPES or (not identified and HTML_TAG.search(head)):
             return html
