@@ -262,7 +262,8 @@ def test_the_table_of_templates_is_whole():
         ("a<span style='display:none'>x<span>y</span></span>b<div style=\"Display : None;\">q</div>c", "abc"),
         ("a<span style='visibility:hidden'>00</span>5 <i style='display:none'>b\nc", "a5\nc"),
         ("a display: none <b>b</b>", "a display: none b"),
-        ('a<mapframe zoom=9>\n{"x": [1]}\n</mapframe>b<maplink text=c>{}</maplink>d<mapframe />e', "abde"),
+        ('a<mapframe zoom=9>\n{"x": [1]}\n</mapframe>b<maplink>{}</maplink>d<mapframe />e', "abde"),
+        ('the <maplink zoom=9 text="[[a|b]] map">{"x": [1]}</maplink> c <maplink text=\'d\' />', "the b map c d"),
         (
             "a<gallery>\nx.jpg|b\n</gallery><graph>{}</graph><timeline>t</timeline><score>s</score>"
             "<templatedata>{}</templatedata><imagemap>\nImage:x\n</imagemap><templatestyles src=y />c",

@@ -26,6 +26,7 @@ _NAMES = "|".join(sorted({"table", *VERBATIM, *MATHEMATICS, *HIDDEN}, key=len, r
 _OPENING = re.compile(rf"<(?:(!--)|({_NAMES})(?=[\s/>]))", re.IGNORECASE)
 _HIDING = r"(?:display\s*+:\s*+none|visibility\s*+:\s*+(?:hidden|collapse))"
 _HIDES = re.compile(_HIDING, re.IGNORECASE)
+_LABEL = re.compile(r"""\btext\s*+=\s*+["']([^"'<>]++)["']""", re.IGNORECASE)  # that a link to a map shows
 _STYLED = re.compile(r"<([a-z][a-z0-9]*)\s[^<>]*+>", re.IGNORECASE)
 _BREAK = re.compile(r"<[ \t]*+/?[ \t]*+br(?=[\s/>\\])[^<>]*+>[ \t]*+(\n)?", re.IGNORECASE)
 _BLOCK = re.compile(rf"</?(?:{'|'.join(BLOCKS.split())})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
@@ -110,11 +111,14 @@ def _element(text: str, name: str, attributes: int, start: int, closing: _Closin
     """What the element shows whose attributes begin and whose opening tag ends there, and where it ends itself. None:
     the tag stands alone.
     """
+    label = _LABEL.search(text, attributes, start) if name == "maplink" else None
     if text[start - 2] == "/":
-        return "", start
+        return label[1] if label else "", start
     end = closing.balanced(name, start) if name in NESTED else closing.first(name, start)
     if end is None:
         return ("", len(text)) if name == "includeonly" else (None, start)
+    if label:
+        return label[1], end[1]
     is_inline = name == "nowiki" or "inline" in text[attributes:start]
     return _shown_by(name, text[start : end[0]], is_inline), end[1]
 
