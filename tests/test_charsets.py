@@ -132,6 +132,10 @@ def test_a_byte_of_windows_1252_in_utf8_is_its_character_and_a_damaged_one_is_no
     assert charsets.to_unicode("Žižkov, ".encode() + b"caf\xff ok, cut \xe2\x80") == "Žižkov, caf\ufffd ok, cut \ufffd"
 
 
+def test_half_a_character_at_the_end_of_utf8_is_no_letter_of_another_encoding():
+    assert charsets.to_unicode("Žižkov – ".encode()[:-3]) == "Žižkov \ufffd"
+
+
 def test_bytes_that_a_code_page_leaves_free_are_no_replacement_characters():
     assert charsets.to_unicode(b"a\x81b", "windows-1252") == "a\x81b"
 

@@ -185,7 +185,8 @@ def _as_1252(error: UnicodeError) -> tuple[str, int]:
         raise error
     around = error.object[max(0, error.start - 1) : error.start] + error.object[error.end : error.end + 1]
     bad = error.object[error.start : error.end]
-    is_alone = len(bad) == 1 and around.isascii() and bad < NEVER_UTF8
+    is_cut = error.end == len(error.object)  # of a page that a crawler cut: half a character
+    is_alone = len(bad) == 1 and around.isascii() and bad < NEVER_UTF8 and not is_cut
     return bad.decode("cp1252", "replace") if is_alone else "\ufffd", error.end
 
 
