@@ -161,6 +161,7 @@ def test_no_mark_of_a_conversion_that_closes_stays(source):
             "45° °C ±2 3⁄8 4/4 [a] 5×10⁶ A § B",
         ),
         ("{{clarify span|text=a|date=b}} {{disputed-span|c}} {{hover title|d|e}} {{bq|f}}g", "a c e\nf\ng"),
+        ("{{circa}} 1900 {{circa|1900}} {{born|1800}} {{floruit}} {{respell|a|b}}", "c. 1900 c. 1900 b. 1800 fl. a-b"),
         ("a{{clear}}b\n{{-}}\nc", "a\nb\n\nc"),
         ("{{citation|a}}{{cite web|title=b}}c", "c"),
     ],

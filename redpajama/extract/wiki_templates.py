@@ -57,9 +57,10 @@ def filled(pattern: str) -> Shown:
 
 
 def _filling(place: str, call: Call) -> str:
+    place = place.rstrip("?")
     if place.startswith("*"):
         return place[1:].join(text for text in call.listed() if text)
-    return call.get(*place.rstrip("?").split("/"))
+    return call.get(*place.split("/"))
 
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
