@@ -30,7 +30,7 @@ FILE_PREFIXES = """file image datei bild fichier archivo imagen immagine bestand
     ファイル 画像 文件 檔案 档案 图像 圖像 파일 그림 ไฟล์ चित्र ფაილი պատկեր""".split()  # noqa: SIM905
 CATEGORY_PREFIXES = """category kategorie kategori catégorie categoría categoria categorie kategoria категория категорія
     категорија kategorija kategória luokka kategooria kategorio κατηγορία تصنيف رده קטגוריה カテゴリ 分类 分類 분류
-    หมวดหมู่ श्रेणी კატეგორია կատեգորիա""".split()  # noqa: SIM905
+    kategory kategorî kategoriya flokkur категори ангилал زمرہ หมวดหมู่ श्रेणी კატეგორია կատեգորիա""".split()  # noqa: SIM905
 SHOWN_PREFIXES = frozenset({"media", "special", "user", "project", "wikipedia", "help", "template", "talk", "commons"})
 
 IMAGE = re.compile(r"\.(?:gif|jpe?g|png|svg|tiff?|webp|xcf)\s*\Z", re.IGNORECASE)
