@@ -45,6 +45,15 @@ def test_what_a_body_is_packed_with_counts_more_than_what_its_header_says(packed
     assert decoded(PACK[packed](page), declared) == page
 
 
+@pytest.mark.parametrize("declared", ["gzip", "deflate", "br", "zstd"])
+@pytest.mark.parametrize(
+    ("text", "charset"), [("纸是用破布做的，", "gbk"), ("紙はぼろ布から", "cp932"), ("бумага ", "koi8-r")]
+)
+def test_text_without_ascii_is_text_whatever_coding_is_declared(text, charset, declared):
+    page = (text * 99).encode(charset)
+    assert decoded(page, declared) == page
+
+
 @pytest.mark.parametrize("packed", ["gzip", "zlib", "br", "zstd"])
 def test_a_coding_that_nobody_declared_is_undone(packed):
     assert decoded(PACK[packed](PAGE)) == PAGE
@@ -67,6 +76,7 @@ CHUNKED = {
     "trailers": chunked(PAGE, trailer=b"Expires: never\r\nX: y\r\n"),
     "something behind its end": chunked(PAGE) + b"HTTP/1.1 200 OK\r\n",
     "no end": chunked(PAGE)[:-5],
+    "an empty line before": b"\r\n" + chunked(PAGE),
     "undone by the crawler": PAGE,
     "twice": chunked(chunked(PAGE)),
 }
@@ -103,10 +113,11 @@ def test_text_that_begins_with_a_number_is_not_chunked():
         (gzip.compress(PAGE)[:10] + b"\x07" * 99, "gzip", ""),
         (gzip.compress(PAGE)[:-30], "gzip", ""),
         (gzip.compress(PAGE)[:-30], "", ""),
+        ("\ufeff".encode() + gzip.compress(PAGE), "gzip", ""),
         (b"\x1f\x9d\x90" + PAGE, "compress", ""),
         (bytes(range(256)) * 9, "lz4", ""),
     ],
-    ids=["no line end", "no size", "damaged", "cut", "cut, undeclared", "compress", "unknown"],
+    ids=["no line end", "no size", "damaged", "cut", "cut, undeclared", "behind a mark", "compress", "unknown"],
 )
 def test_what_cannot_be_had_is_an_error(body, content, transfer):
     with pytest.raises(Unreadable):

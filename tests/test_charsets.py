@@ -113,6 +113,13 @@ def test_utf16_cannot_be_what_a_meta_element_was_read_in(label):
         assert charsets.to_unicode(page.encode(encoding), label) == page
 
 
+@pytest.mark.parametrize("label", ["unicode", "utf-16", "iso-10646-ucs-2"])
+@pytest.mark.parametrize("encoding", ["cp1251", "cp1252", "gb18030"])
+def test_tags_in_single_bytes_are_no_utf16(label, encoding):
+    page = ENGLISH + FOREIGN[encoding]
+    assert charsets.to_unicode(page.encode(encoding), label) == page
+
+
 @pytest.mark.parametrize("label", ["iso-8859-1", "us-ascii", "gbk", "windows-1251"])
 def test_utf8_is_told_whatever_a_server_adds_to_every_page(label):
     page = ENGLISH + FOREIGN["cp1252"]
@@ -123,6 +130,10 @@ def test_utf8_is_told_whatever_a_server_adds_to_every_page(label):
 def test_a_byte_of_windows_1252_in_utf8_is_its_character_and_a_damaged_one_is_none():
     assert charsets.to_unicode("Žižkov, ".encode() + b"caf\xe9 \x96 ok") == "Žižkov, café – ok"
     assert charsets.to_unicode("Žižkov, ".encode() + b"caf\xff ok, cut \xe2\x80") == "Žižkov, caf\ufffd ok, cut \ufffd"
+
+
+def test_half_a_character_at_the_end_of_utf8_is_no_letter_of_another_encoding():
+    assert charsets.to_unicode("Žižkov – ".encode()[:-3]) == "Žižkov \ufffd"
 
 
 def test_bytes_that_a_code_page_leaves_free_are_no_replacement_characters():

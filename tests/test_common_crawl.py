@@ -314,6 +314,12 @@ def test_a_payload_that_cannot_be_unpacked_is_quarantined(tmp_path, payload, enc
     assert dict(tally.quarantined) == {reason: 1}
 
 
+@pytest.mark.parametrize("missing", [1, 2])
+def test_half_a_character_where_the_crawler_stopped_is_none(tmp_path, missing):
+    page = "<p>" + "Žižkov had paper mills, and rags were hard to come by. " * 9 + "–"
+    assert text_of(tmp_path, http(page.encode()[:-missing])).endswith("hard to come by.")
+
+
 def test_a_page_that_the_crawler_cut_is_read_as_far_as_it_goes(tmp_path):
     page = "<p>" + " ".join(map(str, range(5000)))
     block = http(gzip.compress(page.encode())[:-3000], Content_Encoding="gzip")

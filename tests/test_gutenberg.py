@@ -213,6 +213,18 @@ def test_time_grows_as_the_file_does(piece):
             "La presa",
             "Ana Autor",
         ),
+        (
+            "The Project Gutenberg Etext of The Inn by the Weir, by Le Sage\n#2 in our series by A. R. Le Sage",
+            "The Inn by the Weir",
+            "Le Sage",
+        ),
+        ("The Project Gutenberg Etext of The Weir by Ann (Miller) Author [1890]", "The Weir", "Ann (Miller) Author"),
+        ("The Project Gutenberg Etext of The Weir by the Brothers Author", "The Weir", "the Brothers Author"),
+        ("The Project Gutenberg Etext of The Weir by Ann Author, Vol. 2", "The Weir", "Ann Author"),
+        ("The Project Gutenberg Etext of Poems by Ann Author, Series One", "Poems", "Ann Author"),
+        ("The Project Gutenberg Etext of The Weir, by Homer, trans. Ann Author", "The Weir", "Homer"),
+        ("The Project Gutenberg Etext of Two by Two by Ann Author", "Two by Two", "Ann Author"),
+        ("The Project Gutenberg Etext of Day by Day with Ann", "Day by Day with Ann", ""),
         ("The Project Gutenberg Etext of X, by Ann Author\n\nTitle: The Weir", "The Weir", "Ann Author"),
         (
             "**This is a COPYRIGHTED Project Gutenberg Etext, Details Below**\nThe Project Gutenberg Etext of The Weir"

@@ -64,6 +64,8 @@ def text_of(source: str, language: str = "en") -> str:
         ("zh", "<nowiki>-{甲}-</nowiki> -{甲", "-{甲}- -{甲"),
         ("sr", "'''-{DNK}-''' -{H<sub>2</sub>O}- -{sr-ec:Град; sr-el:Grad}--{}-", "DNK H2O Град"),
         ("sr", "-{sr-latn:Grad; sr-cyrl:Град}- -{pismo|a}-", "Град a"),
+        ("sr", "-{sr-Latn:Grad; sr-Cyrl:Град}-", "Град"),
+        ("zh", "-{zh-Hans:甲;zh-Hant:乙}--{甲=>zh-CN:丙; 甲=>zh-TW:丁}-", "甲丙"),
         ("kk", "-{kk-latn:a; kk-cyrl:ә}-", "ә"),
         ("ku", "-{ku-arab:ب; ku-latn:b}-", "b"),
         ("uz", "-{uz-cyrl:б; uz-latn:b}-", "b"),
@@ -139,6 +141,28 @@ def test_no_mark_of_a_conversion_that_closes_stays(source):
         ("{{formatnum:12345.6}} {{lc:ABC}} {{ucfirst:abc}} {{#if:a|b}} {{unknown|a}}", "12,345.6 abc Abc"),
         ("{{hlist|a|b}} {{ubl|a|b}} c{{br}}d", "a · b\na\nb\nc\nd"),
         ("{{columns-list|2|\n* a\n* b\n}}", "a\nb"),
+        ("a{{Template:ndash}}b {{template: convert|5|km}} {{safesubst:nowrap|c}}", "a–b 5 km c"),
+        (
+            "{{convert|6|ft|2+1/2|in|m}} {{convert|-5|C}} {{convert|1.5|e6acre|km2}} {{convert|3|ft|m|adj=mid|-long}}",
+            "6 ft 2 1/2 in −5 °C 1.5 million acres 3-ft-long",
+        ),
+        (
+            "{{convert|11|st}} {{convert|2|ST}} {{convert|5|C-change}} {{convert|3|tonne}} {{convert|7|mi|12|chain}}",
+            "11 st 2 short tons 5 °C 3 tonnes 7 mi 12 chains",
+        ),
+        ("{{convert|1|acre}} {{convert|5|acre|ha}} {{convert|5|acre|adj=on}}", "1 acre 5 acres 5 acre"),
+        ("{{convert|3|ft|adj=mid|-long}} {{height|ft=6|in=2}} {{height|m=1.88}}", "3-ft-long 6 ft 2 in 1.88 m"),
+        (
+            "{{val|10|-|20|u=m}} {{val|5|+2|-1}} {{val|3e8|u=m/s2}} {{val|e=6}} {{val|5|end=(3)}}",
+            "10–20 m 5+2−1 3 × 10⁸ m/s² 10⁶ 5(3)",
+        ),
+        (
+            "{{deg|45}} {{°}}C {{±|2}} {{3/8}} {{music|time|4|4}} {{interp|a}} 5{{e|6}} {{slink|A|B}}",
+            "45° °C ±2 3⁄8 4/4 [a] 5×10⁶ A § B",
+        ),
+        ("{{clarify span|text=a|date=b}} {{disputed-span|c}} {{hover title|d|e}} {{bq|f}}g", "a c e\nf\ng"),
+        ("{{circa}} 1900 {{circa|1900}} {{born|1800}} {{floruit}} {{respell|a|b}}", "c. 1900 c. 1900 b. 1800 fl. a-b"),
+        ("a{{clear}}b\n{{-}}\nc", "a\nb\n\nc"),
         ("{{citation|a}}{{cite web|title=b}}c", "c"),
     ],
 )
@@ -169,6 +193,26 @@ def test_a_template_of_prose_shows_what_it_shows_on_the_site(source, text):
             "{{citation|a}} {{citation bloc|b}} {{heure|4|30}} {{refnec|c|date=mai}} {{lien|d|texte=e}}",
             "«\xa0a\xa0»\nb\n4 h 30 c e",
         ),
+        (
+            "fr",
+            "{{sp|XVIII|e|au|XIX|e}} {{s2|I|er|XX|e}} {{sp-|I|er|-|II|e}} {{-s2|III|e|II|e}} {{Modèle:Unité|5|à|9|km}}",
+            "XVIIIe au XIXe siècle Ier et XXe siècles Ier-IIe IIIe et IIe siècles av. J.-C. 5 à 9 km",
+        ),
+        (
+            "fr",
+            "{{unité|5|km|h|-1}} {{unité|5|km||h|-1}} {{unité|5|km|/h}} {{dunité|3|4|m}} {{date|1|5|2000}}",
+            "5 km⋅h⁻¹ 5 km⋅h⁻¹ 5 km/h 3 × 4 m 1 mai 2000",
+        ),
+        ("es", "{{fecha|1|5|2000}} {{fecha|1|mayo}}", "1 de mayo de 2000 1 de mayo"),
+        (
+            "ru",
+            "{{OldStyleDate|6 июня|1799|26 мая}} {{Шаблон:num|5|км}} 5 {{кв. км}}",
+            "26 мая [6 июня] 1799 5 км 5 км²",
+        ),
+        ("fi", "{{k-de|a}} {{sitaatti|b}}", "a\nb"),
+        ("ja", "{{仮リンク|a|en|b}} {{要出典範囲|c|date=d}} {{読み仮名|漢字|かんじ}}", "a c 漢字(かんじ)"),
+        ("zh", "{{le|a|b}} {{tsl|en|a|b|c}} {{tsl|en|a|b}}", "a c b"),
+        ("simple", "{{as of|2010}} {{vague span|a}}", "As of 2010 a"),
         ("hr", "{{citat|a}} {{jez-en|b}}", "a\nb"),
         ("hu", "{{idézet|a}} {{nyelv-en|b}}", "a\nb"),
         ("it", "{{citazione|a}} {{M|100|k|m}} {{M|5|ul=km}} {{TA|5 km}} {{chiarire|b|come?}}", "a\n100 km 5 km 5 km b"),
@@ -191,14 +235,15 @@ def test_each_wiki_has_its_own_templates(language, source, text):
 def test_the_table_of_templates_is_whole():
     rows = [line.split("\t") for line in wiki_template_names.TABLE.read_text("utf-8").splitlines()]
     assert rows[0] == ["wiki", "shows", "names"]
-    assert {wiki for wiki, _, _ in rows[1:]} == {"*", *LANGUAGES}
+    assert {wiki for wiki, _, _ in rows[1:]} == {"*", *LANGUAGES, "ja", "ko", "zh"}
     names = [(wiki, name) for wiki, _, some in rows[1:] for name in ([some] if some == "|" else some.split("|"))]
     assert len(names) == len(set(names))
     assert [name for _, name in names if name != " ".join(name.lower().split())] == []
     for language in LANGUAGES:
         for name, shown in wiki_template_names.names_of(language).items():
-            call = wiki_templates.Call(name, {"1": "a", "2": "b"}, language)
-            assert isinstance(wiki_templates.prose_of(shown, call), str)
+            for some in ([], ["a", "b"], ["5", "-", "7", "km", "2"], ["", "", "XIX", "e", "12"], ["à"], ["5", "to"]):
+                call = wiki_templates.Call(name, {str(at): text for at, text in enumerate(some, 1)}, language)
+                assert isinstance(wiki_templates.prose_of(shown, call), str)
         for common in ("nowrap", "small", "lang", "abbr", "ndash", "quote", "frac", "nbsp", "!", "="):
             assert wiki_template_names.shown_by(common, language) is not None, (language, common)
     assert [how for _, how, _ in rows[1:] if how.startswith('"') and not isinstance(json.loads(how), str)] == []
@@ -212,12 +257,14 @@ def test_the_table_of_templates_is_whole():
     [
         ("a<br>b<br/>c<BR clear=all />d</br>e<br\n/>f< br >g", "a\nb\nc\nd\ne\nf\ng"),
         ("''a<br>b'' * c", "a\nb * c"),
+        ("a<br>\nb<br /> \n* c<br/>\n* d\n<br>* e<br><br>\nf\n\n<br>g", "a\nb\nc\nd\n* e\n\nf\n\ng"),
         ("a<p>b</p>c<div class=x>d</div>e<hr>f", "a\nb\nc\nd\ne\nf"),
         ("a <small>b</small><sup>2</sup> <span id=x>c</span> <b>d <i>e", "a b2 c d e"),
         ("a<span style='display:none'>x<span>y</span></span>b<div style=\"Display : None;\">q</div>c", "abc"),
-        ("a<span style='visibility:hidden'>00</span>5 <i style='display:none'>b", "a5 b"),
+        ("a<span style='visibility:hidden'>00</span>5 <i style='display:none'>b\nc", "a5\nc"),
         ("a display: none <b>b</b>", "a display: none b"),
-        ('a<mapframe zoom=9>\n{"x": [1]}\n</mapframe>b<maplink text=c>{}</maplink>d<mapframe />e', "abde"),
+        ('a<mapframe zoom=9>\n{"x": [1]}\n</mapframe>b<maplink>{}</maplink>d<mapframe />e', "abde"),
+        ('the <maplink zoom=9 text="[[a|b]] map">{"x": [1]}</maplink> c <maplink text=\'d\' />', "the b map c d"),
         (
             "a<gallery>\nx.jpg|b\n</gallery><graph>{}</graph><timeline>t</timeline><score>s</score>"
             "<templatedata>{}</templatedata><imagemap>\nImage:x\n</imagemap><templatestyles src=y />c",
@@ -295,6 +342,11 @@ def test_no_text_holds_a_control_or_a_noncharacter(text):
             "a[[Category:B|*]]c[[File:d.jpg|thumb|e [[f]]]]g[[Image:h.png]]i[[Soubor:j.jpg|k]]l[[Xyz:m.jpg|thumb]]n",
             "acgiln",
         ),
+        (
+            "[[Media:a.jpg|b]] [[Special:FilePath/c.png|d]] [[commons:File:e.jpg|f]] [[c:File:g.svg|h]][[Xyz:i.jpg|j]]",
+            "b d f h",
+        ),
+        ("a[[Fil:b.ogg]]c[[分類:D]]e[[Luokka:F]] [[:分類:G]]", "ace 分類:G"),
         ("[[Foo's|''bar'']] [[A&B]] ''[[c]]'' [[d|'e']]", "bar A&B c 'e'"),
     ],
 )

@@ -76,6 +76,12 @@ def test_an_article_is_one_document_with_redpajamas_fields(tmp_path):
     assert tally.read == 1
 
 
+def test_a_page_that_names_itself_shows_its_title(tmp_path):
+    source = "'''{{PAGENAME}}''' and {{ NOMPAGE }}.{{DEFAULTSORT:{{PAGENAME}}}} {{lc:{{ИМЯСТРАНИЦЫ}}}}"
+    [document], _ = read_bytes(tmp_path, dump(page(1, source, "Café & co")))
+    assert document.text == "Café & co and Café & co. café & co"
+
+
 def test_pages_that_are_no_articles_are_dropped_by_name(tmp_path):
     data = dump(
         page(1, ns="<ns>1</ns>"),

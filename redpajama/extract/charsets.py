@@ -61,6 +61,7 @@ MIN_NULS = 0.4  # of every other byte of UTF-16
 MAX_GUESS_BYTES = 256 << 10
 
 ATTRIBUTE = re.compile(rb"[\s/]*+([^\s/>=][^\s/>=]*+)(?:\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s>]*+)))?+")
+TAG = re.compile(rb"<[!/]?[a-z]{1,9}[\s>]", re.IGNORECASE)
 TAG_BODY = rb"(?:\"[^\"]*+\"|'[^']*+'|[^>\"'])*+"
 COMMENT = rb"<!--(?:-?>|(?:(?!--!?>).)*+)"
 META = rb"<meta(?=[\s/])(?P<meta>" + TAG_BODY + rb")>"
@@ -157,9 +158,11 @@ def _utf16(payload: bytes) -> str | None:
 
 
 def _is_eight_bit(payload: bytes) -> bool:
-    """Whether the beginning reads as UTF-8 and has no NUL."""
+    """Whether the beginning has no NUL, and tags or what reads as UTF-8."""
     head = payload[:PRESCAN_BYTES]
-    return 0 not in head and "\ufffd" not in codecs.getincrementaldecoder("utf-8")("replace").decode(head)
+    if 0 in head:
+        return False
+    return TAG.search(head) is not None or "\ufffd" not in codecs.getincrementaldecoder("utf-8")("replace").decode(head)
 
 
 def decode(payload: bytes, encoding: str) -> str:
@@ -182,7 +185,8 @@ def _as_1252(error: UnicodeError) -> tuple[str, int]:
         raise error
     around = error.object[max(0, error.start - 1) : error.start] + error.object[error.end : error.end + 1]
     bad = error.object[error.start : error.end]
-    is_alone = len(bad) == 1 and around.isascii() and bad < NEVER_UTF8
+    is_cut = error.end == len(error.object)  # of a page that a crawler cut: half a character
+    is_alone = len(bad) == 1 and around.isascii() and bad < NEVER_UTF8 and not is_cut
     return bad.decode("cp1252", "replace") if is_alone else "\ufffd", error.end
 
 

@@ -38,20 +38,39 @@ _GOES_ON = re.compile(
 )
 _IS_NOT_BY_AUTHOR = re.compile(  # whom the word before `by` names instead
     r"(?:translat|edit|illustrat|compil|revis|transcrib|annotat|introduc|übersetz|traduit|tradott|herausgegeben)\w*$"
-    r"|(?:^|\W)(?:trans|ed|tr|illus|side|step|day|one|two|year)\.?$",
+    r"|(?:^|\W)(?:trans|ed|tr|illus)\.?$",
     re.IGNORECASE,
 )
 _NO_NAME = re.compile(
     r"(?:the(?! (?:author|brothers|rev|duke|earl|marquis|venerable|unknown)\b)|an?(?!\.)|his|her|its|their"
-    r"|our|my|your|that|this|which|land|sea|night|day|way|means|der|die|das|dem|den|les?|la|el|los|las|il|lo|gli)\b",
+    r"|our|my|your|that|this|which|land|sea|night|day|way|means|der|die|das|dem|den|(?-i:le|la)|les|el|los|las|il|lo|gli)"
+    r"\b",
     re.IGNORECASE,
 )
 _BEHIND_NAME = re.compile(
-    r"\s*(?:[\[(].*|,? (?:translated|edited|illustrated|trans\.|tr\.|ed\.|in (?:German|French|Spanish|Italian|Latin"
-    r"|Dutch|English))\b.*|,? #\d.*)$",
+    r"\s*(?:[\[(](?![^\])]*[\])]\s+(?-i:[A-Z])).*|,? (?:translated|edited|illustrated|trans\.|tr\.|ed\.|in (?:German"
+    r"|French|Spanish|Italian|Latin|Dutch|English)|vol(?:ume)?\b|v\.?\d|parts? [\dIVX]+|series\b|complete$)(?!\w).*"
+    r"|,? #\d.*)$",
     re.IGNORECASE | re.DOTALL,
 )
-_PARTICLES = ("de", "d'", "d’", "du", "da", "van", "von", "der", "den", "al", "ibn", "la", "le", "various", "anonymous")
+_PARTICLES = (
+    "the",
+    "de",
+    "d'",
+    "d’",
+    "du",
+    "da",
+    "van",
+    "von",
+    "der",
+    "den",
+    "al",
+    "ibn",
+    "la",
+    "le",
+    "various",
+    "anonymous",
+)
 
 
 def field(head: str, name: str) -> str:
@@ -113,12 +132,18 @@ def split_author(text: str, named: Sequence[str] = ()) -> tuple[str, str]:
     Args:
         named: authors that the rest of the head names.
     """
-    found = [each for each in _CONNECTOR.finditer(text) if not _IS_NOT_BY_AUTHOR.search(text[: each.start()])]
+    found = [each for each in _CONNECTOR.finditer(text) if not _is_between_others(text[: each.start()], each["tail"])]
     found = [each for each in found if text[: each.start()].strip() and is_name(each["tail"])]
     best = min(found, key=lambda each: _rank(each, named), default=None)
     if best is None or _rank(best, named)[0] == _UNSURE:
         return text, ""
     return text[: best.start()].strip(" ,;*_-"), clean_author(best["tail"])
+
+
+def _is_between_others(before: str, after: str) -> bool:
+    """Whether a `by` names a translator, or stands between a word and itself: `Day by Day`."""
+    is_same = before.lower().split()[-1:] == after.lower().split()[:1]
+    return is_same or _IS_NOT_BY_AUTHOR.search(before) is not None
 
 
 _UNSURE = 5

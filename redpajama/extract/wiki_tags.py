@@ -26,8 +26,9 @@ _NAMES = "|".join(sorted({"table", *VERBATIM, *MATHEMATICS, *HIDDEN}, key=len, r
 _OPENING = re.compile(rf"<(?:(!--)|({_NAMES})(?=[\s/>]))", re.IGNORECASE)
 _HIDING = r"(?:display\s*+:\s*+none|visibility\s*+:\s*+(?:hidden|collapse))"
 _HIDES = re.compile(_HIDING, re.IGNORECASE)
+_LABEL = re.compile(r"""\btext\s*+=\s*+["']([^"'<>]++)["']""", re.IGNORECASE)  # that a link to a map shows
 _STYLED = re.compile(r"<([a-z][a-z0-9]*)\s[^<>]*+>", re.IGNORECASE)
-_BREAK = re.compile(r"<[ \t]*+/?[ \t]*+br(?=[\s/>\\])[^<>]*+>[ \t]*+", re.IGNORECASE)
+_BREAK = re.compile(r"<[ \t]*+/?[ \t]*+br(?=[\s/>\\])[^<>]*+>[ \t]*+(\n)?", re.IGNORECASE)
 _BLOCK = re.compile(rf"</?(?:{'|'.join(BLOCKS.split())})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
 _INLINE = re.compile(rf"</?(?:{'|'.join(INLINE.split())})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
 _STRAY = re.compile(rf"</?(?:{_NAMES})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
@@ -43,9 +44,16 @@ def without_tags(source: str) -> str:
     lowered = text.lower()
     if any(style in lowered for style in ("display:", "display :", "visibility:", "visibility :")):
         text = _without_hidden_elements(text)
-    text = _BREAK.sub(LINE_BREAK, text)
+    text = _BREAK.sub(_end_of_line, text)
     text = _BLOCK.sub(BLOCK_EDGE, text)
     return _STRAY.sub("", _INLINE.sub("", text))
+
+
+def _end_of_line(tag: re.Match[str]) -> str:
+    """What `<br>` shows: beside a line's end it is the same end."""
+    if tag.string[max(0, tag.start() - 9) : tag.start()].rstrip(" \t").endswith("\n"):
+        return NOTHING + (tag[1] or "")
+    return tag[1] or LINE_BREAK
 
 
 class _Closing:
@@ -103,11 +111,14 @@ def _element(text: str, name: str, attributes: int, start: int, closing: _Closin
     """What the element shows whose attributes begin and whose opening tag ends there, and where it ends itself. None:
     the tag stands alone.
     """
+    label = _LABEL.search(text, attributes, start) if name == "maplink" else None
     if text[start - 2] == "/":
-        return "", start
+        return label[1] if label else "", start
     end = closing.balanced(name, start) if name in NESTED else closing.first(name, start)
     if end is None:
         return ("", len(text)) if name == "includeonly" else (None, start)
+    if label:
+        return label[1], end[1]
     is_inline = name == "nowiki" or "inline" in text[attributes:start]
     return _shown_by(name, text[start : end[0]], is_inline), end[1]
 
@@ -138,8 +149,13 @@ def _around_comment(text: str, start: int, at: int) -> tuple[str, int]:
     return text[at:start], end
 
 
+def _end_of_its_line(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end
+
+
 def _without_hidden_elements(text: str) -> str:
-    """Text without elements whose style hides them; of one that never closes only the tag goes."""
+    """Text without elements whose style hides them; one that never closes ends with its line, as in a paragraph."""
     parts: list[str] = []
     closing, at, looked = _Closing(text), 0, 0
     while style := _HIDES.search(text, looked):
@@ -151,5 +167,5 @@ def _without_hidden_elements(text: str) -> str:
         is_single = tag[0].endswith("/>") or tag[1].lower() in ("br", "hr", "img", "wbr")
         end = None if is_single else closing.balanced(tag[1].lower(), tag.end())
         parts.append(text[at:start])
-        at = looked = end[1] if end else tag.end()
+        at = looked = end[1] if end else tag.end() if is_single else _end_of_its_line(text, tag.end())
     return "".join([*parts, text[at:]])

@@ -18,6 +18,7 @@ TABLE = Path(__file__).with_name("wiki_templates.tsv")
 PREFIXES: dict[str, tuple[tuple[str, Shown], ...]] = {  # names that go on with a language's code, say
     "*": (("lang-", 1), ("script/", 1), ("transl-", -1)),
     "de": (("zitat-", wiki_templates.quotation),),
+    "fi": (("k-", 1),),
     "hr": (("jez-", 1),),
     "hu": (("nyelv-", 1),),
     "ro": (("ill-", 1),),
@@ -25,8 +26,10 @@ PREFIXES: dict[str, tuple[tuple[str, Shown], ...]] = {  # names that go on with 
     "sr": (("јез-", 1), ("jez-", 1), ("језик-", 1), ("jezik-", 1)),
 }
 PATTERNS: dict[str, tuple[tuple[re.Pattern[str], Shown], ...]] = {  # of whole names
+    "*": ((re.compile(r"\d{1,2}/\d{1,2}"), wiki_templates.name_as_fraction),),
     "ca": ((re.compile(r"segle [ivxlcdm]+"), wiki_templates.name_itself),),
     "de": ((re.compile(f"(?:{'|'.join(sorted(LANGUAGES))}|grc|akk|goh|gmh|non)s"), 1),),  # {{enS|…}}: name and text
+    "en": ((re.compile(r".+[ -]span"), wiki_templates.first_or_text),),
     "es": ((re.compile(r"siglo [ivxlcdm]+"), wiki_templates.name_itself),),
     "fr": (
         (
@@ -54,6 +57,8 @@ def first_upper(call: Call) -> str:
     return call.get("1")[:1].upper() + call.get("1")[1:]
 
 
+SAME_NAMES = {"simple": "en"}  # wikis that took their templates from another
+
 FUNCTIONS: dict[str, Shown] = {  # {{name:argument}}; https://www.mediawiki.org/wiki/Help:Magic_words#Formatting
     "formatnum": wiki_templates.number,
     "lc": lower,
@@ -66,7 +71,7 @@ FUNCTIONS: dict[str, Shown] = {  # {{name:argument}}; https://www.mediawiki.org/
 @cache
 def names_of(language: str) -> dict[str, Shown]:
     """Every name that shows prose on the wiki of a language."""
-    rows = _rows()
+    rows, language = _rows(), SAME_NAMES.get(language, language)
     own = {name: shown for wiki, shown, name in rows if wiki == language}
     if not own:
         own = {name: shown for _, shown, name in rows if shown is wiki_templates.quotation and name != "citation"}
@@ -97,4 +102,5 @@ def shown_by(name: str, language: str) -> Shown | None:
     for prefix, by_prefix in (*PREFIXES["*"], *PREFIXES.get(language, ())):
         if name.startswith(prefix):
             return by_prefix
-    return next((own for pattern, own in PATTERNS.get(language, ()) if pattern.fullmatch(name)), None)
+    patterns = (*PATTERNS["*"], *PATTERNS.get(SAME_NAMES.get(language, language), ()))
+    return next((own for pattern, own in patterns if pattern.fullmatch(name)), None)

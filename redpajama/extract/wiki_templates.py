@@ -7,6 +7,7 @@ harm. What is shown leaves out what a template adds of its own: conversions, aut
 
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from typing import NamedTuple
 
 from redpajama.extract.wiki_characters import BLOCK_EDGE, LINE_BREAK
@@ -56,9 +57,10 @@ def filled(pattern: str) -> Shown:
 
 
 def _filling(place: str, call: Call) -> str:
+    place = place.rstrip("?")
     if place.startswith("*"):
         return place[1:].join(text for text in call.listed() if text)
-    return call.get(*place.rstrip("?").split("/"))
+    return call.get(*place.split("/"))
 
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
@@ -106,6 +108,7 @@ def number(call: Call) -> str:
 # quantities
 
 UNITS = {  # codes of `{{convert}}` that are not the symbol itself; en.wikipedia Module:Convert/data
+    "c-change": "°C", "f-change": "°F",
     "c": "°C", "f": "°F", "°c": "°C", "°f": "°F", "sqmi": "sq mi", "sqft": "sq ft", "sqyd": "sq yd",
     "sqin": "sq in", "cuft": "cu ft", "cuin": "cu in", "cuyd": "cu yd", "cumi": "cu mi", "usgal": "US gal",
     "impgal": "imp gal", "usfloz": "US fl oz", "impfloz": "imp fl oz", "uspt": "US pt", "usqt": "US qt",
@@ -115,7 +118,11 @@ UNITS = {  # codes of `{{convert}}` that are not the symbol itself; en.wikipedia
     "n.m": "N⋅m", "kg/m3": "kg/m³", "pd/sqmi": "inhabitants per square mile", "pd/km2": "inhabitants per km²",
     "oilbbl": "bbl", "mi2": "sq mi", "ft2": "sq ft", "/km2": "/km²", "/sqmi": "/sq mi",
 }  # fmt: skip
-STONE = {"st"}  # before pounds: `{{convert|11|st|4|lb}}`
+WORDS = tuple(  # codes that are words
+    """acre barrel bushel carat chain fathom furlong gallon gram hand hectare knot league liter litre meter metre mile
+    pound tonne yard""".split()  # noqa: SIM905
+)
+STONE = "st"  # `ST` are short tons
 RANGES = {
     "-": "–", "–": "–", "—": "–", "−": "–", "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ",
     "×": " × ", "xx": " × ", "*": " × ", "+": " + ", "+/-": " ± ", "±": " ± ", ",": ", ", "/": " / ",
@@ -125,6 +132,8 @@ RANGES = {
     "i": " i ", "și": " și ", "la": " la ", "oder": " oder ", "ou": " ou ", "o": " o ", "и(-)": " и ", "—(-)": "–",
     ", and": ", and ", ", or": ", or ", "by(x)": " by ",
 }  # fmt: skip
+POWERS = {"e3": "thousand", "e6": "million", "e9": "billion", "e12": "trillion"}  # before a unit: `e6acre`
+_POWER = re.compile(r"(e3|e6|e9|e12)(?=[a-z])", re.IGNORECASE)
 _NUMERIC = re.compile(r"[-+\u2212]?[\d.,\u00a0\u202f/+⁄½¼¾⅓⅔⅛ ]*\d[\d.,/+⁄½¼¾⅓⅔⅛ ()e\u00d7^]*|[½¼¾⅓⅔⅛]")
 
 
@@ -141,18 +150,31 @@ def quantity(call: Call) -> str:
         return text
     unit = given[at]
     while at + 2 < len(given) and _NUMERIC.fullmatch(given[at + 1]) and not _NUMERIC.fullmatch(given[at + 2]):
-        text += f" {unit if unit in STONE else _unit(unit)} {given[at + 1]}"  # feet, then inches
+        text += f" {_unit(unit)} {_number_as_written(given[at + 1])}"  # feet, then inches
         unit, at = given[at + 2], at + 2
-    return _with_unit(text, _unit(unit))
+    is_plural = text not in ("1", "−1") and not call.get("adj") and unit.lower().endswith(WORDS)
+    shown = _with_unit(text, _unit(unit) + "s" * is_plural)
+    behind = next((each for each in given[at + 1 :] if each.startswith("-") and call.get("adj") == "mid"), "")
+    return shown.replace(" ", "-") + behind if behind else shown  # `3-ft-long`
+
+
+def height(call: Call) -> str:
+    """`6 ft 2 in` of `{{height|ft=6|in=2}}`."""
+    given = ((call.get(*names), names[0]) for names in (("m",), ("cm",), ("ft", "feet"), ("in", "inch", "inches")))
+    return " ".join(f"{_number_as_written(number)} {unit}" for number, unit in given if number)
 
 
 def _number_as_written(text: str) -> str:
-    """`5 1/2` of `5+1/2`, `1/2` of `1//2`."""
-    return re.sub(r"(?<=\d)\+(?=\d+/)", " ", text.replace("//", "/"))
+    """`5 1/2` of `5+1/2`, `1/2` of `1//2`, `−5` of `-5`."""
+    return re.sub(r"\A-(?=\d)", "\u2212", re.sub(r"(?<=\d)\+(?=\d+/)", " ", text.replace("//", "/")))
 
 
 def _unit(code: str) -> str:
-    return UNITS.get(code.lower(), code)
+    """The symbol of a unit's code: `sq mi` of `sqmi`, `million acre` of `e6acre`."""
+    power = _POWER.match(code)
+    if power:
+        return f"{POWERS[power[1].lower()]} {_unit(code[power.end() :])}"
+    return code if code == STONE else UNITS.get(code.lower(), code)
 
 
 def _with_unit(text: str, unit: str) -> str:
@@ -161,31 +183,73 @@ def _with_unit(text: str, unit: str) -> str:
 
 def value_and_unit(call: Call) -> str:
     """`3 797 m`, `5 à 10 km²`, `12 km⋅h⁻¹`: of `{{unité|3797|m}}` and the like, units with exponents in turns."""
-    given = call.listed()
-    first, space, rest = given[0].partition(" ") if given else ("", "", "")
-    text = formatted_number(first, call.language) + space + rest
+    given = [*call.listed(), "", ""]
+    text, at = _grouped(given[0], call.language), 1
+    while given[at].lower() in RANGES and _NUMERIC.fullmatch(given[at + 1]):
+        text += RANGES[given[at].lower()] + _grouped(given[at + 1], call.language)
+        at += 2
     for word in ("à", "et", "ou", "par", "×", "x"):
         if other := call.get(word):
             text += f" {word} {formatted_number(other, call.language)}"
     if power := call.get("e"):
         text += f" × 10{power.translate(SUPERSCRIPTS)}"
-    units = [
-        unit + (exponent.translate(SUPERSCRIPTS) if exponent not in ("", "1") else "")
-        for unit, exponent in zip(given[1::2], [*given[2::2], ""], strict=False)
-        if unit
-    ]
-    return _with_unit(text, "⋅".join(units) or call.get("u", "ul", "unit"))
+    return _with_unit(text, _units_of(given[at:]) or call.get("u", "ul", "unit"))
+
+
+def _grouped(text: str, language: str) -> str:
+    """A number as a language writes it, with the words that follow it."""
+    first, space, rest = text.partition(" ")
+    return formatted_number(first, language) + space + rest
+
+
+def _units_of(given: list[str]) -> str:
+    """`km²`, `km⋅h⁻¹` of `km||h|-1` or `km|h|-1`, `km/h` of `km|/h`: units and exponents in turns."""
+    text, before = "", ""
+    for unit, following in zip(given, [*given[1:], ""], strict=False):
+        if _EXPONENT.fullmatch(unit):
+            text += unit.translate(SUPERSCRIPTS) if unit != "1" else ""
+        elif unit:
+            is_factor = text and (not before or _EXPONENT.fullmatch(before) or _EXPONENT.fullmatch(following))
+            text += ("⋅" if is_factor else "") + unit
+        before = unit
+    return text
+
+
+_EXPONENT = re.compile(r"[-+\u2212]?\d{1,2}")
+
+
+def product(call: Call) -> str:
+    """`3 × 4 m` of `{{dunité|3|4|m}}`."""
+    numbers = list(takewhile(_NUMERIC.fullmatch, call.listed()))
+    text = " × ".join(formatted_number(each, call.language) for each in numbers)
+    return _with_unit(text, _units_of(call.listed()[len(numbers) :]))
 
 
 def value(call: Call) -> str:
-    """`1.00794(7)`, `5 ± 2 × 10⁶ km` of `{{val}}`."""
-    given = call.listed()
-    text = formatted_number(given[0], call.language) if given else ""
-    for error in given[1:3]:
-        text += error if error.startswith("(") else f" ± {error}" if error else ""
+    """`1.00794(7)`, `5 ± 2 × 10⁶ km`, `2–4 km` of `{{val}}`."""
+    given = [_times_power(text, call.language) for text in call.listed()]
+    text, at = given[0] if given else "", 1
+    while at + 1 < len(given) and given[at] in RANGES:
+        text += RANGES[given[at]] + given[at + 1]
+        at += 2
+    for error in given[at : at + 2]:
+        text += error if error[:1] in ("(", "+", "\u2212") else f" ± {error}" if error else ""
     if power := call.get("e"):
-        text += f" × 10{power.translate(SUPERSCRIPTS)}"
-    return call.get("p") + _with_unit(text, call.get("u", "ul", "upl")) + call.get("s")
+        text += f"{' × ' if text else ''}10{power.translate(SUPERSCRIPTS)}"
+    unit = _unit(call.get("u", "ul", "upl"))
+    return call.get("p") + _with_unit(text + call.get("end"), unit) + call.get("s")
+
+
+def _times_power(text: str, language: str) -> str:
+    """`3 × 10⁸` of `3e8`, other numbers as the language writes them."""
+    number, letter, power = text.partition("e")
+    is_power = letter and _POWER_OF_TEN.fullmatch(power) and NUMBER.fullmatch(number)
+    return formatted_number(number if is_power else text, language) + (
+        f" × 10{power.translate(SUPERSCRIPTS)}" if is_power else ""
+    )
+
+
+_POWER_OF_TEN = re.compile(r"[-+\u2212]?\d{1,3}", re.ASCII)
 
 
 def italian_measure(call: Call) -> str:
@@ -256,6 +320,16 @@ def line_break(call: Call) -> str:
     return LINE_BREAK
 
 
+def edge(call: Call) -> str:
+    """Nothing, and what follows stands on a line of its own."""
+    return BLOCK_EDGE
+
+
+def first_or_text(call: Call) -> str:
+    """The text that a template marks as doubtful."""
+    return call.get("text", "1")
+
+
 def sic(call: Call) -> str:
     """`teh [sic]`; with `hide` the words alone."""
     words = " ".join(text for text in call.listed() if text)
@@ -267,6 +341,9 @@ def sic(call: Call) -> str:
 MONTHS = """January February March April May June July August September October November December""".split()  # noqa: SIM905
 
 
+_MONTH = re.compile(r"0?[1-9]|1[0-2]")
+
+
 def english_date(call: Call) -> str:
     """`January 2, 2000` of year, month and day; `df=y` puts the day first."""
     return _english_date(call.listed(), call.get("df"))
@@ -274,7 +351,7 @@ def english_date(call: Call) -> str:
 
 def _english_date(given: list[str], day_first: str) -> str:
     year, month, day = [*given, "", "", ""][:3]
-    if re.fullmatch(r"0?[1-9]|1[0-2]", month):
+    if _MONTH.fullmatch(month):
         month = MONTHS[int(month) - 1]
     day = day.lstrip("0")
     if day_first:
@@ -291,18 +368,52 @@ def as_of(call: Call) -> str:
     return (words.lower() if call.get("lc") else words) + date + call.get("post")
 
 
-def spanish_date(call: Call) -> str:
-    """`12 de mayo de 1990`."""
-    return " de ".join(text for text in call.listed()[:3] if text)
+MONTHS_OF = {  # as dates have them
+    language: months.split()
+    for language, months in {
+        "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+        "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+        "pt": "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
+        "ru": "января февраля марта апреля мая июня июля августа сентября октября ноября декабря",
+    }.items()
+}
+OF = {"es": " de ", "pt": " de "}  # between day, month and year
+
+
+def date(call: Call) -> str:
+    """`12 mai 1990`, `12 de mayo de 1990` of day, month and year; a month may be a number."""
+    day, month, *rest = [*call.listed()[:3], "", ""]
+    if _MONTH.fullmatch(month) and call.language in MONTHS_OF:
+        month = MONTHS_OF[call.language][int(month) - 1]
+    return OF.get(call.language, " ").join(text for text in (day, month, *rest) if text)
 
 
 # centuries and ordinals
 
 
+def _french_centuries(call: Call) -> tuple[str, bool]:
+    """(`XIXe`, `XVIIIe au XIXe` of `XVIII|e|au|XIX|e`, `XIXe et XXe` of `XIX|e|XX|e`; whether these are many)."""
+    given = [text for text in call.listed() if text]
+    text, between, count = "", "", 0
+    for at, each in enumerate(given):
+        following = given[at + 1] if at + 1 < len(given) else ""
+        if _ROMAN.fullmatch(each):
+            ordinal = following if following in ORDINALS else "er" if each == "I" else "e"
+            text += (between or " et ") * bool(text) + each + ordinal
+            between, count = "", count + 1
+        elif each not in ORDINALS and each != "s":
+            between = "-" if each in ("-", "–") else f" {each} "
+    return text, count > 1 and ("s" in given or " et " in text)
+
+
+ORDINALS = ("e", "er", "ère", "re", "ème", "è")
+_ROMAN = re.compile(r"[IVXLCDM]+")
+
+
 def french_century(call: Call) -> str:
-    """`XIXe siècle` of `{{s|XIX}}` or `{{s|XIX|e}}`, `Ier siècle` of `{{s|I|er}}`."""
-    roman = call.get("1")
-    return f"{roman}{call.get('2') or ('er' if roman == 'I' else 'e')} siècle" if roman else ""
+    """`XIXe siècle` of `{{s|XIX}}` or `{{s|XIX|e}}`, `XIXe et XXe siècles` of `{{s2|XIX|e|XX|e}}`."""
+    text, are_many = _french_centuries(call)
+    return f"{text} siècle{'s' * are_many}" if text else ""
 
 
 def french_century_before_christ(call: Call) -> str:
@@ -323,13 +434,17 @@ def spanish_century(call: Call) -> str:
 
 def french_century_alone(call: Call) -> str:
     """`XIXe` of `{{s-|XIX|e}}`."""
-    roman = call.get("1")
-    return f"{roman}{call.get('2') or ('er' if roman == 'I' else 'e')}" if roman else ""
+    return _french_centuries(call)[0]
 
 
 def name_itself(call: Call) -> str:
     """The template's name, and its argument: `84e Congrès` of `{{84e|Congrès}}`."""
     return f"{call.name} {call.get('1')}".strip()
+
+
+def name_as_fraction(call: Call) -> str:
+    """`3⁄8` of `{{3/8}}`."""
+    return call.name.replace("/", "⁄")
 
 
 def clock(call: Call) -> str:
@@ -340,8 +455,10 @@ def clock(call: Call) -> str:
 
 def accidental(call: Call) -> str:
     """The sign of `{{music|flat}}`; what is no sign stays."""
-    words = [ACCIDENTALS.get(text, text) for text in call.listed()]
-    return "".join(words)
+    first, *others = [*call.listed(), ""]
+    if first == "time":
+        return "/".join(filter(None, others))
+    return "".join(ACCIDENTALS.get(text, text) for text in call.listed())
 
 
 ACCIDENTALS = {

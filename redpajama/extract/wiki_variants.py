@@ -110,6 +110,8 @@ def _of_variant(text: str, language: str) -> str:
 
 @cache
 def _separator(language: str) -> str:
-    """What stands between two rules: a semicolon with a variant or the end after it, no other."""
+    """What stands between two rules: a semicolon with a variant or the end after it, no other. Capitals are those of
+    BCP 47, `zh-Hant`.
+    """
     variants = "|".join(map(re.escape, (language, *FALLBACKS[language], *ALIASES)))
-    return rf";\s*+(?=(?:{variants})\s*+:|[^;]*?=>\s*+(?:{variants})\s*+:|\Z)"
+    return rf"(?i:;\s*+(?=(?:{variants})\s*+:|[^;]*?=>\s*+(?:{variants})\s*+:|\Z))"

@@ -39,7 +39,18 @@ PLAIN_TABLE = re.compile(  # with nothing inside that could end elsewhere
     r"\{\|(?<![^\n]\{\|)(?:[^{|]++|\{\{[^{}]*+\}\}|\{(?![{|])|\|(?!\}))*+(?<=\n)\|\}(?!\})"
 )
 PLAIN_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)([^][{}|<>#:]*+)(?:\|[^][{}<>]*+)?\}\}(?!\})")
+TEMPLATE_PREFIX = re.compile(  # the namespace on several wikis; https://www.mediawiki.org/wiki/Help:Substitution
+    r"(?:(?:safesubst|subst|msgnw|msg|template|vorlage|modèle|plantilla|predefinição|szablon|sjabloon|mall|šablona"
+    r"|šablon|sablon|format|skabelon|predložak|predloga|шаблон|malline|mal|şablon|模板|樣板|テンプレート|틀|قالب"
+    r"|תבנית) ?: ?)+",
+    re.IGNORECASE,
+)
 MANY_EQUALS = re.compile(r"=(?<![^\n]=)(?:[^=\n]*+=){200,}+.*+")  # for each the tokenizer goes a call deeper
+PAGE_NAME = re.compile(  # on several wikis; https://www.mediawiki.org/wiki/Help:Magic_words#Page_names
+    r"\{\{\s*+(?:(?:FULL|BASE|SUB)?PAGENAME|SEITENNAME|NOMPAGE|NOMBREDEPAGINA|NOMEPAGINA|NOMEDAPAGINA|NAZWASTRONY"
+    r"|NAZEVSTRANKY|NÁZEVSTRANY|PAGINANAAM|SIDNAMN|SIDENAVN|LAPNÉV|NUMEPAGINĂ|(?:ИМЯ|НАЗВАНИЕ)СТРАНИЦЫ|НАЗВАСТОРІНКИ"
+    r"|ИМЕСТРАНИЦА|ИМЕНАСТРАНИЦАТА)\s*+\}\}"
+)
 MAGIC_WORD = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
 MANY_NEWLINES = re.compile(r"\n{3,}")
 
@@ -61,6 +72,11 @@ def resolved(source: str, language: str) -> str:
     text = in_main_variant(without_tags(without_controls(source)), language)
     text = MANY_EQUALS.sub(lambda line: shielded(line[0]), with_references_resolved(text))
     return without_plain_templates(without_plain_tables(text) if "{|" in text or "{{(!}}" in text else text, language)
+
+
+def with_title(source: str, title: str) -> str:
+    """Wikitext with the page's title in place of `{{PAGENAME}}`."""
+    return PAGE_NAME.sub(lambda name: title, source) if "{{" in source else source
 
 
 def without_plain_tables(text: str) -> str:
@@ -85,8 +101,9 @@ def without_plain_templates(text: str, language: str) -> str:
 
 
 def template_name(written: str) -> str:
-    """The name of a template without what does not count in it."""
-    return " ".join(written.replace("_", " ").split())
+    """The name of a template without what does not count in it: spaces, the name of its namespace, modifiers."""
+    name = " ".join(written.replace("_", " ").split())
+    return TEMPLATE_PREFIX.sub("", name) if ":" in name else name
 
 
 def raw_sections_of(wikitext: str, hidden: frozenset[str], language: str) -> list[str]:

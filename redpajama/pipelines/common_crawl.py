@@ -236,6 +236,7 @@ def http_page(url: str, record: Record, options: Options) -> Page | NoPage:
     if not kind:
         return NoPage(Reason.NOT_HTML, found)
     text = charsets.to_unicode(body, declared.charset, is_html=kind != media.PLAIN)
+    text = text.removesuffix("\ufffd")  # half a character, where the crawler stopped
     if kind == media.PLAIN:
         return Page("", plain.plain_text(text))
     return Page(*html.title_and_text(text, options.main_content), html.has_many_attributes(text))

@@ -230,7 +230,7 @@ def read_page(
     if reason := reason_to_drop(page, wiki, options):
         tally.drop(doc_id, reason, offset=piece.offset, title=page.title)
         return
-    text = to_text(page.wikitext, wiki)
+    text = to_text(wikitext.with_title(page.wikitext, page.title), wiki)
     if isinstance(text, Reason):
         tally.quarantine(doc_id, text, piece.data, offset=piece.offset, title=page.title)
     elif not text:

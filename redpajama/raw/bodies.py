@@ -22,7 +22,9 @@ GZIP, ZSTD, COMPRESS = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x1f\x9d"
 ZSTD_STEP = 1 << 10  # of input: expands to 32 MiB at most
 CHUNK = re.compile(rb"[ \t]*+([0-9a-fA-F]{1,16})[ \t]*+(?:;[^\r\n]{0,4096})?+(\r?\n)")
 LINE_END = re.compile(rb"\r?\n")
+BLANK_LINES = re.compile(rb"(?:\r?\n)*+")
 MIN_CHUNK_BYTES = 64
+MIN_SURE_BYTES = 200  # so many bytes at random have a control character
 OTHERS = ("deflate", "br")  # have no magic
 NOTHING = {"", "identity", "none", "chunked", "binary", "8bit", "7bit"}
 
@@ -66,7 +68,7 @@ def codings(value: str) -> list[str]:
 
 def is_chunked(payload: bytes) -> bool:
     """Whether a body that nobody called chunked is: all sizes are right, up to its end, and one is no small number."""
-    at = largest = 0
+    largest, at = 0, _start(payload)
     while size := CHUNK.match(payload, at):
         length = int(size[1], 16)
         end, largest = size.end() + length, max(largest, length)
@@ -77,14 +79,21 @@ def is_chunked(payload: bytes) -> bool:
     return largest >= MIN_CHUNK_BYTES and at == len(payload)
 
 
+def _start(payload: bytes) -> int:
+    """Where the first chunk begins if there is one."""
+    blank = BLANK_LINES.match(payload)
+    return blank.end() if blank else 0
+
+
 def unchunk(payload: bytes) -> bytes:
-    """The data of a chunked body, or the payload itself where it is not chunked; extensions and trailers go.
+    """The data of a chunked body, or the payload itself where it is not chunked; extensions, trailers and what stands
+    empty before the first chunk go.
 
     Raises:
         Unreadable: it begins with a chunk, and what follows is none.
     """
     parts: list[bytes] = []
-    at = 0
+    at = _start(payload)
     while size := CHUNK.match(payload, at):
         end = size.end() + int(size[1], 16)
         after = LINE_END.match(payload, end)
@@ -137,8 +146,10 @@ def _hidden(payload: bytes) -> bytes | None:
 
 
 def _may_be_text(payload: bytes) -> bool:
-    """Whether the beginning may be text in some charset: few control characters, and UTF-8 or some ASCII."""
+    """Whether the beginning may be text in some charset: no control character in much, or few and UTF-8 or ASCII."""
     head = payload[: media.HEADER_BYTES]
+    if len(head) >= MIN_SURE_BYTES and not media.has_controls(head):
+        return True
     characters = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
     ascii_bytes = len(head.decode("ascii", "ignore"))
     return not media.binary_type(head, is_html=True) and ("\ufffd" not in characters or ascii_bytes >= len(head) / 10)

@@ -11,6 +11,10 @@ from typing import NamedTuple
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 PLAIN, OCTETS = "text/plain", "application/octet-stream"
 UNKNOWN = ("", "*/*", "unknown/unknown", "application/unknown", "application/x-unknown-content-type")
+REGISTERED = tuple(  # https://www.iana.org/assignments/media-types
+    f"{name}/"
+    for name in "application audio chemical font haptics image message model multipart text video".split()  # noqa: SIM905
+)
 DOWNLOADS = (OCTETS, "binary/octet-stream", "application/force-download", "application/x-download")
 HEADER_BYTES = 1445  # of a body: what a browser looks at
 MAX_BINARY_FRACTION = 0.02  # of that in HTML; of bytes at random it is a tenth
@@ -19,7 +23,7 @@ IN_LIST = re.compile(r'(?:[^,"]|"[^"]*"?)+')
 ESSENCE = re.compile(r"[\s\"']*([\w!#$&^+*.-]+/[\w!#$&^+*.-]+)")
 CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';,]+)", re.IGNORECASE)
 BINARY = bytes([*range(9), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)])  # "binary data bytes"
-UNICODE_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 BEFORE = rb"\A(?:\xef\xbb\xbf)?[\t\n\x0c\r ]*+"
 HTML_TAG = re.compile(  # the standard's, and elements that are younger than its list
     BEFORE + rb"(?:<!--|<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p"
@@ -31,7 +35,6 @@ MARKUP = re.compile(BEFORE + rb"<[?!a-z]", re.IGNORECASE)  # XML, say
 HTML_ROOT = re.compile(  # behind an XML declaration and comments
     BEFORE + rb"(?:<(?:\?|!--)[^>]*+>[\t\n\x0c\r ]*+)*+<(?:!doctype )?html\b", re.IGNORECASE
 )
-DOCTYPE_HTML = re.compile(BEFORE + rb"(?:<\?[^>]*+>\s*+)?<!doctype html\b", re.IGNORECASE)
 
 SIGNATURES = (  # each is no text: it has a byte of none, or nothing else begins so
     ("application/pdf", rb"[\s\xef\xbb\xbf]*+%PDF-"),
@@ -119,7 +122,9 @@ def may_be_page(declared: str, identified: str) -> bool:
     """Whether a body has to be looked at: by the types that the server declares and the crawler identified."""
     if declared in HTML_TYPES or declared in UNKNOWN or declared == PLAIN or identified in HTML_TYPES:
         return True
-    return declared.startswith("text/") or "html" in declared or declared in ("application/xml", "application/text")
+    if declared.startswith("text/") or "html" in declared or declared in ("application/xml", "application/text"):
+        return True
+    return declared.startswith("application/x-httpd-") or not declared.startswith(REGISTERED)  # a server's own names
 
 
 def page_type(declared: MediaType, identified: str, body: bytes) -> tuple[str, str]:
@@ -141,7 +146,7 @@ def _declared_page(declared: str, identified: str, body: bytes) -> str:
     if declared in HTML_TYPES:
         return html
     if declared == PLAIN:
-        return html if identified in HTML_TYPES and DOCTYPE_HTML.match(head) else PLAIN
+        return html if identified in HTML_TYPES and HTML_ROOT.match(head) else PLAIN
     if declared in UNKNOWN:
         if identified in HTML_TYPES or (not identified and HTML_TAG.search(head)):
             return html
@@ -158,9 +163,13 @@ def binary_type(body: bytes, charset: str = "", is_html: bool = False) -> str:
     if found := signature_of(body):
         return found
     head = body[:HEADER_BYTES]
-    if head.startswith(UNICODE_MARKS) or _is_utf16(head):
+    if head.startswith(UTF16_MARKS) or _is_utf16(head):
         return ""
-    strict = not is_html and charset.lower() in ("", "utf-8", "utf8", "iso-8859-1", "us-ascii")
+    strict = (
+        not is_html
+        and not head.startswith(UTF8_MARK)
+        and charset.lower() in ("", "utf-8", "utf8", "iso-8859-1", "us-ascii")
+    )
     controls = len(head) - len(head.translate(None, BINARY))
     return OCTETS if controls > (0 if strict else MAX_BINARY_FRACTION * len(head)) else ""
 
