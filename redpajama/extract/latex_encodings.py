@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from redpajama.extract.latex_files import MAX_INPUT_DEPTH, find_styles, input_at
+from redpajama.extract.latex_files import MAX_INPUT_DEPTH, NOWHERE, Places, find_styles, input_at
 
 UTF8, LATIN1, WINDOWS = "utf-8", "latin-1", "cp1252"
 
@@ -167,18 +167,25 @@ def _replace_odd(match: re.Match[str]) -> str:
 # ---- the files of a paper
 
 
-def decode_paper(main: str, files: Mapping[str, bytes]) -> dict[str, Decoded]:
+def decode_paper(main: str, files: Mapping[str, bytes], places: Places = NOWHERE) -> dict[str, Decoded]:
     """The main file and all that it inputs, its own styles too, each in the encodings in force where it is input.
 
-    `files`: {name: bytes}. A file is read where it is input first, and each once, so that the work is their length.
+    `files`: {name: bytes}, `places` where they are looked for. A file is read where it is input first, and each once,
+    so that the work is their length.
     """
     decoded: dict[str, Decoded] = {}
-    _read(main, UTF8, main, files, decoded, 0)
+    _read(main, UTF8, main, files, places, decoded, 0)
     return decoded
 
 
 def _read(
-    name: str, encoding: str, main: str, files: Mapping[str, bytes], decoded: dict[str, Decoded], depth: int
+    name: str,
+    encoding: str,
+    main: str,
+    files: Mapping[str, bytes],
+    places: Places,
+    decoded: dict[str, Decoded],
+    depth: int,
 ) -> str:
     """Decodes a file that begins in `encoding`, and what it inputs; returns the encoding at its end."""
     decoded[name] = Decoded("", frozenset())  # a file that inputs itself is not read again
@@ -194,9 +201,9 @@ def _read(
         if match["closes"]:
             after = outer.pop() if outer else encoding
         elif match["command"] and depth < MAX_INPUT_DEPTH:
-            for target in _targets(text, match, name, main, files):
+            for target in _targets(text, match, name, main, files, places):
                 if target not in decoded:
-                    after = _read(target, after, main, files, decoded, depth + 1)
+                    after = _read(target, after, main, files, places, decoded, depth + 1)
         else:
             after = _declared(match["options"] or match["passed"] or match["switched"] or "") or encoding
         if after != encoding:
@@ -207,9 +214,11 @@ def _read(
     return encoding
 
 
-def _targets(text: str, match: re.Match[str], name: str, main: str, files: Mapping[str, bytes]) -> list[str]:
+def _targets(
+    text: str, match: re.Match[str], name: str, main: str, files: Mapping[str, bytes], places: Places
+) -> list[str]:
     """The project's files that a command reads: what it inputs, or its styles."""
-    target = input_at(text, match.start(), name, main, files)
+    target = input_at(text, match.start(), name, main, files, places)
     return [target] if target else find_styles(text[match.start() : match.start() + 2000], main, files, at_start=True)
 
 
