@@ -28,7 +28,8 @@ _LIMITED = r"(?:research|academic|educational|personal|evaluation|teaching|non ?
 _WHO = r"(?:compan(?:y|ies)|corporations?|enterprises?|governments?|employees|citizens|entities|agenc(?:y|ies))"
 _FIELDS = (
     r"(?:military|weapons?|warfare|surveillance|law enforcement|police|nuclear|tobacco|fossil fuels?|human rights"
-    r"|gambling|artificial intelligence|machine learning|(?:ai|language) models?|cryptocurrenc(?:y|ies)|nfts?|unethical|harm)\b"
+    r"|gambling|artificial intelligence|machine learning|(?:ai|language) models?|cryptocurrenc(?:y|ies)|nfts?"
+    r"|unethical|harm)\b"
 )
 _USE = r"(?:use|usage|purposes?)"
 _RESTRICTIONS = (  # over words separated by one space
