@@ -178,6 +178,7 @@ def test_macros_without_arguments_are_expanded(definition, use, expected):
         "\\def\\x{1 \\x} \\x",
         "\\def\\x{1}\\def\\x{2} \\x",
         "\\def\\x{unclosed \\x",
+        "\\edef\\x{\\the\\catcode`a} \\x",
         "\\newcommand{\\arraystretch@}{1} \\x",
         "\\def\\x{" + "long " * 200 + "} \\x",
     ],

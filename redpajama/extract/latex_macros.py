@@ -21,7 +21,7 @@ _DEFINITION = re.compile(
     r"\\(?:(?:newcommand|renewcommand|providecommand|DeclareRobustCommand|(?:new|renew|provide)robustcmd)\s*+\*?\s*+"
     + _NAME % ("braced", "bare")
     + r"\s*+(?:\[\s*(?P<count>\d)\s*\]\s*(?P<default>\[[^\[\]]{0,200}\]\s*)?)?(?=\{)"
-    r"|(?:(?:long|global|protected)\s*\\)*(?:def|gdef)\s*\\(?P<primitive>[A-Za-z@]+)"
+    r"|(?:(?:long|global|protected)\s*\\)*[gex]?def\s*\\(?P<primitive>[A-Za-z@]+)"
     r"(?P<parameters>(?:[^{}\\]|\\[A-Za-z@]+){0,100}?)\s*(?=\{)"
     r"|(?:New|Renew|Provide|Declare)(?:Expandable)?DocumentCommand\s*"
     + _NAME
@@ -29,18 +29,21 @@ _DEFINITION = re.compile(
     + r"\s*\{(?P<specification>[^{}]{0,200}(?:\{[^{}]{0,200}\}[^{}]{0,200}){0,9})\}\s*(?=\{)"
     r"|let\s*\\(?P<alias>[A-Za-z@]+)\s*+=?\s*+\\(?!(?:relax|undefined|@undefined)(?![A-Za-z@]))(?P<target>[A-Za-z@]+))"
 )
-_PROGRAM = re.compile(r"@|\\(?:if|(?:else|fi|[gex]?def|let|csname|expandafter)(?![A-Za-z]))")
+_PROGRAM = re.compile(r"@|\\(?:if|(?:else|fi|[gex]?def|let|csname|expandafter|the|number|noexpand|string|jobname)(?![A-Za-z]))")
 _DRAWN = re.compile(  # boxes moved, stretched, laid over each other; pictures
     r"\\(?:mathchoice|mathpalette|raisebox|raise|lower|moveleft|moveright|kern|mkern|mskip|[rlc]lap|mathrlap|mathllap"
     r"|mathclap|ooalign|[ho]align|halign|valign|vcenter|[vh]rule|rule|setbox|copy|unhbox|[vh]s(?:kip|pace\*?\s*\{)\s*-|stack(?:on|under|inset|anchor)|ensurestackMath|[vh]box\s*(?:to|spread)|vbox|vtop|parbox"
-    r"|rotatebox|scalebox|resizebox|reflectbox|makebox|framebox|smash|[hv]?phantom|strut|mathstrut|special|pdfliteral|mathchar|epsfbox|epsfig|psfig"
+    r"|rotatebox|scalebox|resizebox|reflectbox|makebox|framebox|smash|[hv]?phantom|strut|mathstrut|special|pdfliteral|mathchar|adjustbox|ThisStyle|scalerel|scaleto|stretchrel|pgfimage|includesvg|epsfbox|epsfig|psfig"
     r"|tikz|put|includegraphics|begin\s*\{(?:tikzpicture|picture|minipage|pspicture|pgfpicture|xy)\}|penalty|noalign|crcr"
     r"|accent|joinrel|skew|fontsize|selectfont|usefont|font|setlength|addtolength|advance)(?![A-Za-z@])"
 )
 _ONE_WORD = re.compile(r"\s*\\([A-Za-z@]+)\s*")
 WORD = re.compile(r"\\([A-Za-z]+)")
 _XSPACE = re.compile(r"\\xspace(?![A-Za-z])")
-_GOBBLED = re.compile(r"\\@gobble\s*\{#[1-9]\}")
+_GOBBLED = re.compile(  # what prints none of its argument
+    r"\\(?:@gobble|typeout|message|wlog|immediate\s*\\write\s*\d+|sbox\s*(?:0|\\z@)"
+    r"|setbox\s*(?:0|\\z@)\s*+=?\s*+\\[hv]box)\s*\{[^{}#]{0,100}#[1-9][^{}#]{0,100}\}"
+)
 USE = re.compile(r"#([1-9])")
 _CONDITION = re.compile(  # of the words that begin with `if` those that TeX or \\newif define: the others take groups
     r"\\(?:(?P<new>newif\s*\\if[A-Za-z@]+|let\s*\\if[A-Za-z@]+\s*+=?\s*+\\if(?:true|false))"
