@@ -29,7 +29,9 @@ _DEFINITION = re.compile(
     + r"\s*\{(?P<specification>[^{}]{0,200}(?:\{[^{}]{0,200}\}[^{}]{0,200}){0,9})\}\s*(?=\{)"
     r"|let\s*\\(?P<alias>[A-Za-z@]+)\s*+=?\s*+\\(?!(?:relax|undefined|@undefined)(?![A-Za-z@]))(?P<target>[A-Za-z@]+))"
 )
-_PROGRAM = re.compile(r"@|\\(?:if|(?:else|fi|[gex]?def|let|csname|expandafter|the|number|noexpand|string|jobname)(?![A-Za-z]))")
+_PROGRAM = re.compile(
+    r"@|\\(?:if|(?:else|fi|[gex]?def|let|csname|expandafter|the|number|noexpand|string|jobname)(?![A-Za-z]))"
+)
 _DRAWN = re.compile(  # boxes moved, stretched, laid over each other; pictures
     r"\\(?:mathchoice|mathpalette|raisebox|raise|lower|moveleft|moveright|kern|mkern|mskip|[rlc]lap|mathrlap|mathllap"
     r"|mathclap|ooalign|[ho]align|halign|valign|vcenter|[vh]rule|rule|setbox|copy|unhbox|[vh]s(?:kip|pace\*?\s*\{)\s*-|stack(?:on|under|inset|anchor)|ensurestackMath|[vh]box\s*(?:to|spread)|vbox|vtop|parbox"

@@ -39,8 +39,9 @@ _RESTRICTIONS = (  # over words separated by one space
             "commercial",
             "kommerziell",
             "comercial",
-            "not for profit",
-            "not for any profit",
+            "for profit",
+            "for any profit",
+            "商業",
             "商业",
             "商用",
             "коммерческ",
@@ -58,14 +59,18 @@ _RESTRICTIONS = (  # over words separated by one space
             r"|\b(?:obtain|purchase|buy|acquire|requires?|needs?) an? (?:\w+ )?commercial licen[cs]e\b"
             r"|\bnicht ?kommerziell|\bkommerzielle \w+ (?:\w+ ){0,3}(?:untersagt|verboten|nicht)\b"
             r"|\bcommerciale? (?:\w+ ){0,3}interdite?\b|\bcomercial (?:\w+ ){0,3}(?:prohibid|proibid)[oa]\b"
-            r"|\b(?:no|não|fines no) comercial|\bнекоммерческ|(?:禁止|不得|非)\w{0,6}?商[业用]|商用禁止"
+            r"|\b(?:no|não|fines no) comercial|\bнекоммерческ|(?:禁止|不得|非|勿)\w{0,6}?商[业用業]|商[用業]\w{0,6}禁止"
+            r"|\b(?:commercial|for profit) (?:(?!contributor|distributor)\w+ ){0,3}"
+            r"(?:must|needs?|requires?|ha(?:s|ve) to) (?!include|retain|reproduce|keep)"
+            rf"|\bunless (?:\w+ ){{0,6}}commercial(?:ly)?\b|\bfor (?:any )?profit (?:\w+ ){{0,3}}{_FORBIDDEN}\b"
         ),
     ),
     _Restriction(
         "limited-use",
-        ("only", "solely", "exclusively"),
+        ("only", "solely", "exclusively", "restricted to", "limited to"),
         re.compile(
             rf"\b{_LIMITED} (?:\w+ ){{0,3}}(?:{_USE}|research) only\b"
+            rf"|(?<!\bnot )\b(?:restricted|limited) to (?:\w+ ){{0,2}}?{_LIMITED}\b"
             rf"|\b(?:only|solely|exclusively) (?:be )?(?:used|licensed|intended|provided|available|permitted) "
             rf"(?:for|in) (?:\w+ ){{0,2}}?{_LIMITED}\b"
             rf"|\b(?:only|solely|exclusively) for (?:\w+ ){{0,2}}?{_LIMITED} (?:\w+ ){{0,2}}?{_USE}\b"
