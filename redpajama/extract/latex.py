@@ -2,8 +2,8 @@
 
 Pure functions on strings. TeX is not run: what only TeX can decide (conditionals, macros that program) stays. Every
 function is linear in its input up to the stated bounds, since sources come from anyone. The steps before stand in
-`latex_encodings` (bytes), `latex_pieces` (comments), `latex_files` (the main file, inputs), `latex_macros` and
-`latex_expand`.
+`latex_encodings` (bytes), `latex_pieces` (comments), `latex_files` and `latex_companions` (the main file, inputs),
+`latex_macros` and `latex_expand`.
 """
 
 import re

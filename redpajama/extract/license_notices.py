@@ -1,8 +1,8 @@
 """What a comment at the top of a file declares of that file: licences by SPDX tag, by wording, or by name.
 
-A tag, or Python's `__license__`, may also stand in a line of its own below the first comments. Notices name licences in
-fewer words than licence files do (`under the terms of the GNU General Public License`). Names
-are SPDX's, without the version where a notice has none.
+A tag, Python's `__license__` or Linux's `MODULE_LICENSE` may also stand in a line of its own below the first comments,
+and comment lines at the top may grant a licence there. Notices name licences in fewer words than licence files do
+(`under the terms of the GNU General Public License`). Names are SPDX's, without the version where a notice has none.
 """
 
 import re
