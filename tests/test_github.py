@@ -249,6 +249,25 @@ def test_licence_files_are_told_by_their_names(names, expected):
         ("You may not offer it as a hosted service.", "no-competition"),
         ("You may not sell the Software.", "no-sale"),
         ("The Software may not be modified.", "no-derivatives"),
+        ("It is forbidden to use this code for commercial gain.", "non-commercial"),
+        ("Commercial redistribution is strictly prohibited.", "non-commercial"),
+        ("To sell it, obtain a commercial license.", "non-commercial"),
+        ("Any use is permitted, excluding commercial use.", "non-commercial"),
+        ("Die kommerzielle Nutzung ist untersagt.", "non-commercial"),
+        ("L'utilisation commerciale est interdite.", "non-commercial"),
+        ("禁止商业用途。", "non-commercial"),
+        ("商用利用は禁止します。", "non-commercial"),
+        ("For commercial use you must obtain prior written permission.", "non-commercial"),
+        ("The above applies unless the Software is used commercially.", "non-commercial"),
+        ("For-profit companies need a paid license.", "non-commercial"),
+        ("Usage is restricted to educational institutions.", "limited-use"),
+        ("The Software may only be used for educational purposes.", "limited-use"),
+        ("Permission is granted for academic research only.", "limited-use"),
+        ("Use by law enforcement is prohibited.", "field-of-use"),
+        ("You may not use this software to harm humans.", "field-of-use"),
+        ("It may not be used by companies with more than 100 employees.", "no-persons"),
+        ("You are not allowed to sell this software.", "no-sale"),
+        ("Redistribution of modified versions is not permitted.", "no-derivatives"),
     ],
 )
 def test_a_permissive_licence_with_a_restriction_is_another(tmp_path, terms, name):
@@ -266,6 +285,11 @@ def test_a_permissive_licence_with_a_restriction_is_another(tmp_path, terms, nam
         "X shall not be liable for any other commercial loss.",
         "The names of its authors may not be used to endorse products.",
         "You may sell copies, and offer a service.",
+        "The name may not be used to endorse commercial products.",
+        "Commercial support is available from X.",
+        "Commercial distributions must retain this notice.",
+        "Damages include, but are not limited to personal injury.",
+        "Permission is given for any purpose, including commercial purposes.",
         "This software is not designed or intended for use in nuclear facilities.",
     ],
 )
@@ -348,6 +372,10 @@ DESCRIPTION = "Package: lamp\nTitle: Lamps\nLicense: {}\nEncoding: UTF-8\n"
         ((("COPYING", "Copyright 2020 X. All rights reserved.\n"), ("LICENSE-MIT", MIT)), 0),
         ((("LICENSE", "SPDX-License-Identifier: MIT AND GPL-3.0-only\n"),), 0),
         ((("LICENSE", "SPDX-License-Identifier: MIT OR GPL-3.0-only\n"),), 1),
+        ((("LICENSE", "Under MIT or GPL-3.0, at your option.\n"), ("LICENSE-MIT", MIT), ("LICENSE-GPL", GPL)), 1),
+        ((("LICENSE", "This is dual-licensed.\n"), ("LICENSE-MIT", MIT), ("LICENSE-GPL", GPL)), 1),
+        ((("LICENSE", "Under MIT and GPL-3.0.\n"), ("LICENSE-MIT", MIT), ("LICENSE-GPL", GPL)), 0),
+        ((("LICENSE", "Under MPL-2.0 or GPL-3.0, at your option.\n"), ("LICENSE-GPL", GPL)), 0),
     ],
 )
 def test_a_stub_says_nothing_beside_a_licence(tmp_path, files, kept):
@@ -374,6 +402,10 @@ def test_a_stub_says_nothing_beside_a_licence(tmp_path, files, kept):
         ("Copyright X. For non-commercial use only", "non-commercial"),
         ("Copyright X. Proprietary and confidential", "proprietary"),
         ("Copyright X. Unauthorized copying of this file is strictly prohibited", "proprietary"),
+        ("Taken from a forum, CC-BY-SA 3.0", "cc-by-sa"),
+        ("subject to the terms of the MPL, v. 2.0", "mpl"),
+        ("Copyright X. Do not distribute.", "proprietary"),
+        ("Ce logiciel est régi par la licence CeCILL", "cecill"),
         ("SPDX-License-Identifier: GPL-2.0-only", "gpl-2.0-only"),
         ("SPDX-License-Identifier: MIT AND GPL-2.0-only", "mit and gpl-2.0-only"),
         ("Dual licensed under the LGPL and GPL licenses", "gpl or lgpl"),
@@ -381,6 +413,7 @@ def test_a_stub_says_nothing_beside_a_licence(tmp_path, files, kept):
         ("Copyright X. All rights reserved.\nUse of this source code is governed by a BSD-style license", None),
         ("SPDX-License-Identifier: GPL-2.0-only OR MIT", None),
         ("Dual licensed under the MIT and GPL licenses", None),
+        ("License: MIT/GPL", None),
         ("Licensed under the Apache License, Version 2.0\nhttp://www.apache.org/licenses/LICENSE-2.0", None),
         ("Loads GPL-compatible modules.\nLicensed under the MIT license", None),
     ],
@@ -402,6 +435,10 @@ def test_a_file_goes_by_its_own_header(tmp_path, header, declared, name, before,
         ("a.c", "#include <a.h>\n// SPDX-License-Identifier: GPL-2.0-only\n"),
         ("a.rst", ".. SPDX-License-Identifier: GPL-2.0-only\n\nTitle\n"),
         ("a.py", 'import os\n\n__license__ = "GPL v3"\n'),
+        ("a.rs", "//! Counts boats.\n//!\n//! Licensed under the GPL-3.0.\nfn a() {}\n"),
+        ("a.go", "package a\n\n// Distributed under the GNU Affero General\n// Public License.\nimport b\n"),
+        ("a.m", "function y = a(x)\n% Released under the GNU General Public License.\ny = x;\n"),
+        ("a.c", "#include <a.h>\n" + "int a;\n" * 2_000 + 'MODULE_LICENSE("GPL v2");\n'),
     ],
 )
 def test_a_licence_may_be_declared_below_the_first_lines(tmp_path, path, text):
@@ -409,7 +446,16 @@ def test_a_licence_may_be_declared_below_the_first_lines(tmp_path, path, text):
     assert (documents, tally.dropped) == ([], {Reason.LICENSE_NOT_ALLOWED: 1})
 
 
-@pytest.mark.parametrize("line", ['__license__ = "MIT"\n', "# SPDX-License-Identifier: MIT\n"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '__license__ = "MIT"\n',
+        "# SPDX-License-Identifier: MIT\n",
+        "# Distributed under the MIT license.\n",
+        "# Detects which packages are under the GPL.\n",
+        'MODULE_LICENSE("Dual BSD/GPL");\n',
+    ],
+)
 def test_an_allowed_declaration_takes_nothing(tmp_path, line):
     (document,), _ = read_bytes(tmp_path, rows({"path": "a.py", "content": f"import os\n\n{line}"}))
     assert document.text == f"import os\n\n{line}"

@@ -46,6 +46,7 @@ def read_text(tmp_path, text: str):
         FIRST + SMALL_PRINT + "\n\nThis Etext is in German.\n\nWe are releasing two versions of this\nEtext.\n"
         "\nThis is the 7-bit version.\n\nDieses Buch wurde uns freundlicherweise von Freunden\ngegeben.\n",
         FIRST + SMALL_PRINT + "\n\n**The Project Gutenberg Etext of The Weir, by A. Author**\n",
+        FIRST + "Terms.\n*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*\nVer.04.07.00*END*\n",
     ],
 )
 def test_a_head_of_any_age_ends_before_the_text(head):
@@ -76,6 +77,29 @@ def test_notices_inside_the_text_are_no_text():
     assert split_boilerplate(text).text == "ACT I\n\nACT II"
 
 
+@pytest.mark.parametrize(
+    ("head", "foot"),
+    [
+        (
+            "Project Gutenberg of Australia\n\nTitle: The Weir\n* A Project Gutenberg of Australia eBook *\n\n"
+            "Copyright laws are changing all over the world.\n\nDate most recently updated: May 2003\n\n-----\n",
+            "Project Gutenberg Australia",
+        ),
+        (
+            "* A Project Gutenberg Canada Ebook *\n\nThis ebook is made available at no cost.\n\n"
+            "This work is in the Canadian public domain, but may be under copyright elsewhere."
+            + " If it is, do not download it." * 10
+            + "\n\nTitle: The Weir\nDate of first publication: 1920\n\nProject Gutenberg Canada ebook #50\n",
+            "[End of _The Weir_ by A. Author]",
+        ),
+    ],
+)
+def test_books_of_other_gutenbergs_have_heads_and_feet(head, foot):
+    text = TEXT.replace("THE END", "It rose again in autumn.\n\n" * 9 + "THE END")
+    found = split_boilerplate(f"{head}\n\n\n{text}\n\n\n{foot}\n")
+    assert (found.text, found.has_foot) == (text, True)
+
+
 # ---- feet
 
 
@@ -97,6 +121,7 @@ def test_notices_inside_the_text_are_no_text():
         "Fin de Project Gutenberg Etext Le barrage",
         "Fin du Projet Gutenberg",
         "Fin del Proyecto Gutenberg",
+        "Fine del progetto Gutenberg, Lo sbarramento",
         "Fine di questo Etext del Progetto Gutenberg",
         "Fim do Projeto Gutenberg",
         "Einde van het Project Gutenberg e-boek De stuw",

@@ -178,6 +178,7 @@ def test_macros_without_arguments_are_expanded(definition, use, expected):
         "\\def\\x{1 \\x} \\x",
         "\\def\\x{1}\\def\\x{2} \\x",
         "\\def\\x{unclosed \\x",
+        "\\edef\\x{\\the\\catcode`a} \\x",
         "\\newcommand{\\arraystretch@}{1} \\x",
         "\\def\\x{" + "long " * 200 + "} \\x",
     ],
@@ -340,6 +341,32 @@ def test_all_of_an_abstract_in_any_shape_is_kept(front, expected, title):
 
 
 @pytest.mark.parametrize(
+    ("front", "expected"),
+    [
+        ("\\abstract\nAb.\n\\maketitle", "\\abstract\nAb."),
+        ("{\\abstract Ab.}\n\\maketitle", "\\abstract Ab."),
+        ("\\Abstract Ab. \\endAbstract\\maketitle", "\\Abstract Ab. \\endAbstract"),
+        ("\\beginabstract Ab. \\endabstract\\maketitle", "\\beginabstract Ab. \\endabstract"),
+        ("\\centerline{\\bf Abstract} Ab.\n\\maketitle", "\\centerline{\\bf Abstract} Ab."),
+        (
+            "\\begin{quotation}{\\bf Abstract.} Ab.\\end{quotation}\\maketitle",
+            "\\begin{quotation}{\\bf Abstract.} Ab.\\end{quotation}",
+        ),
+        ("\\noindent\\textbf{Summary:} Ab.\n\\maketitle", "\\noindent\\textbf{Summary:} Ab."),
+        ("\\begin{annotation}Ab.\\end{annotation}\\maketitle", "\\begin{annotation}Ab.\\end{annotation}"),
+        ("\\title{Abstract lamps}\\maketitle", ""),
+    ],
+)
+def test_an_abstract_before_the_title_is_made_is_kept_in_any_shape(front, expected):
+    assert clean(FRONT % front) == f"{expected}\n\n\\section{{One}} x".strip()
+
+
+def test_a_second_title_far_below_is_no_front():
+    body = "\\maketitle " + "Opening. " * 500
+    assert clean(DOCUMENT % (body + "\\title{Two}\\maketitle End.")).startswith("Opening. ")
+
+
+@pytest.mark.parametrize(
     "definition",
     ["\\def\\abstract{\\centerline{No}}", "\\newcommand\\abstract{No}", "\\renewenvironment{abstract}{No}{}"],
 )
@@ -386,6 +413,9 @@ def test_a_body_is_kept_from_its_beginning(body, expected):
         "\\title" + " " * 300_000,
         "\\begin" + " " * 300_000,
         "\\title{" * 50_000,
+        "{\\bf " * 50_000 + "\\maketitle",
+        "\\noindent" + " " * 300_000 + "\\maketitle",
+        "\\maketitle" * 50_000,
     ],
 )
 def test_hostile_fronts_take_time_in_proportion_to_their_length(text):

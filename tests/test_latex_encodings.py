@@ -155,6 +155,26 @@ def test_what_declares_nothing_is_utf8_or_windows(data, text, encoding):
     assert decode(data) == (text, {encoding})
 
 
+@pytest.mark.parametrize(
+    ("word", "codec"),
+    [
+        ("% -*- mode: LaTeX; coding: cp1251-dos -*-", "cp1251"),
+        ("% vim: set fileencoding=koi8-r :", "koi8-r"),
+        ("% !TEX encoding = Windows Cyrillic", "cp1251"),
+        ('\\XeTeXinputencoding "cp1251"', "cp1251"),
+    ],
+)
+def test_where_nothing_is_declared_the_editors_word_counts(word, codec):
+    assert read(f"{word}\n\\documentclass{{article}} Лемма".encode(codec)).endswith("Лемма")
+    declared = f"{word}\n\\documentclass{{article}}\\usepackage[cp866]{{inputenc}} Лемма"
+    assert read(declared.encode("cp866")).endswith("Лемма")
+
+
+def test_an_editors_word_is_for_its_file_alone():
+    part = "% -*- coding: cp1251 -*-\nЛемма".encode("cp1251")
+    assert read(b"\\documentclass{article}\\input{b} Gr\xf6\xdfe", b=part).endswith("Größe")
+
+
 def test_windows_quotes_are_read_in_the_code_page_that_extends_the_encoding():
     assert decode(b"\x84\xbf\xf3\xb3w\x94 \x96 \x8caska", "iso8859-2").text == "„żółw” – Śaska"
     assert decode(b"\x93c\xf4t\xe9\x94", "latin-1").text == "“côté”"

@@ -81,6 +81,19 @@ def test_a_preamble_with_the_beginning_of_the_document_is_no_frame_of_its_own():
         ),
         ("b.tex", "\\documentclass{article}\\begin{document}\\lipsum[1-9]%s\\end{document}"),
         ("b.tex", "\\documentclass{article}\\providecommand{\\DIFadd}[1]{#1}\\begin{document}%s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\begin{document}Dear Dr. Smith, %s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\begin{document}Sehr geehrte Damen und Herren, %s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\begin{document}\\section*{List of changes} %s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\begin{document}We thank the second referee for %s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\begin{document}{\\bf Reviewer \\#2:} %s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\begin{document}\\section*{Declaration of interests} %s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\begin{document}\\section{Supplementary Methods} %s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\begin{document}\\appendix\\section{Proofs} %s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\title{Birds (Appendix)}\\begin{document}%s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\title{Instructions for Proceedings}\\begin{document}%s\\end{document}"),
+        ("b.tex", "\\documentclass{article}\\title{Insert your title here}\\begin{document}%s\\end{document}"),
+        ("paper-S1.tex", DOCUMENT),
+        ("changes.tex", DOCUMENT),
         ("aux_SI.tex", DOCUMENT),
         ("suppl/b.tex", DOCUMENT),
         ("some-journal-template.tex", DOCUMENT),
@@ -100,6 +113,34 @@ def test_an_abstract_and_a_bibliography_of_its_name_speak_for_a_file():
     abstract = DOCUMENT % "\\begin{abstract}x\\end{abstract}"
     assert main_of({"a.tex": DOCUMENT % LONG, "z.tex": abstract}) == "z.tex"
     assert main_of({"a.tex": abstract, "z.tex": DOCUMENT % "x", "z.bbl": "\\begin{thebibliography}"}) == "z.tex"
+
+
+def test_a_title_and_references_speak_for_a_file():
+    proofs = DOCUMENT % ("\\section{Proof of Lemma 1}" + LONG)
+    assert main_of({"a.tex": proofs, "z.tex": DOCUMENT % "\\title{T}\\maketitle x"}) == "z.tex"
+    assert main_of({"a.tex": proofs, "z.tex": DOCUMENT % "x \\bibliography{r}"}) == "z.tex"
+
+
+def test_an_input_may_have_any_name():
+    preamble = {"z.tex": "\\input{set.inc}\\begin{document}x\\end{document}", "set.inc": "\\documentclass{article}"}
+    assert main_of({"a.tex": "\\section{A}" + LONG, **preamble}) == "z.tex"
+
+
+def test_what_a_document_lists_is_no_paper():
+    assert main_of({"a.tex": DOCUMENT % LONG, "z.tex": DOCUMENT % "\\lstinputlisting[x]{a.tex}"}) == "z.tex"
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "\\newcommand{\\here}{parts}\\input{\\here/b}",
+        "\\def\\here{parts/}\\input{\\here b}",
+        "\\makeatletter\\def\\input@path{{figures/}{parts/}}\\makeatother\\input{b}",
+        "\\input{Parts/B}",
+    ],
+)
+def test_inputs_are_found_as_tex_finds_them(main):
+    assert merge({"main.tex": main, "parts/b.tex": "PART"}).endswith("PART")
 
 
 def test_lengths_are_those_of_the_merged_documents():

@@ -33,6 +33,9 @@ from redpajama.extract.latex_pieces import ENVIRONMENTS, Braces, find_syntax, le
         "\\href{http://a.b/%7E}{text}",
         "\\href[page=2]{http://a.b/%7E}{text}",
         "\\doi{10.1/%x}",
+        "\\hyperimage{http://a.b/%7E}",
+        "\\hyperref{http://a.b/%7E}{}{}{text}",
+        "\\lstinline[language={[ANSI]C}, style={\\color[rgb]{0,0,1}}]|x % y|",
     ],
 )
 def test_a_percent_sign_in_inline_code_is_no_comment(code):
@@ -63,6 +66,16 @@ def test_a_percent_sign_in_a_verbatim_environment_is_no_comment(name):
         ("\\DeclareUrlCommand\\prog{\\urlstyle{tt}}", "\\prog{%}"),
         ("\\NewDocumentCommand{\\prog}{v}{\\texttt{#1}}", "\\prog|%|"),
         ("\\MakeShortVerb{\\|}", "|%|"),
+        ("\\newcommand{\\prog}{\\mintinline{perl}}", "\\prog|%|"),
+        ("\\newcommand{\\prog}[1][]{\\lstinline[language=C,#1]}", "\\prog[x]{%}"),
+        ("\\NewDocumentCommand{\\prog}{O{} v}{\\texttt{#2}}", "\\prog[x]|%|"),
+        ("\\newverbcommand{\\prog}{\\color{red}}{}", "\\prog|%|"),
+        ("\\let\\prog\\verbatim\\let\\endprog=\\endverbatim", "\\begin{prog}\n%\n\\end{prog}"),
+        ("\\def\\prog{\\small\\verbatim}\\def\\endprog{\\endverbatim}", "\\begin{prog}\n%\n\\end{prog}"),
+        ("\\NewDocumentEnvironment{prog}{O{x}}{\\verbatim}{\\endverbatim}", "\\begin{prog}\n%\n\\end{prog}"),
+        ("\\newverbatim{prog}{}{}{}{}", "\\begin{prog}\n%\n\\end{prog}"),
+        ("\\newenvironment{prog}%\n  {\\small\\begin{alltt}}%\n  {\\end{alltt}}", "\\begin{prog}\n%\n\\end{prog}"),
+        ("\\newenvironment{prog}{\\tt\\catcode`\\%=12 }{}", "\\begin{prog}\n%\n\\end{prog}"),
         ("\\lstMakeShortInline[x]!", "!%!"),
     ],
 )
@@ -81,6 +94,9 @@ def test_what_a_paper_defines_is_verbatim_too(definition, code):
         ("\\verb|never closed % gone\n|", "\\verb|never closed \n|"),
         ("line\\\\verb|a % gone", "line\\\\verb|a "),
         ("\\urlstyle{tt} % gone", "\\urlstyle{tt} "),
+        ("\\hyperref[a]{text % gone\n}", "\\hyperref[a]{text \n}"),
+        ("\\begin{listing}[h]\nx % gone\n\\end{listing}", "\\begin{listing}[h]\nx \n\\end{listing}"),
+        ("\\begin{listing}[2]{1}\nx % y\n\\end{listing}", "\\begin{listing}[2]{1}\nx % y\n\\end{listing}"),
         ("\\newenvironment{prog}{\\small}{} % gone", "\\newenvironment{prog}{\\small}{} "),
     ],
 )
@@ -116,6 +132,11 @@ def test_braces_belong_together_as_counting_says(text):
         "\\verb|a\n" * 50_000,
         "\\mintinline{c}" * 50_000,
         "\\begin{prog}" * 50_000,
+        "\\lstinline[" * 50_000,
+        "\\lstinline[" + "{a}" * 100_000,
+        "\\lstinline[{" * 50_000 + "}" * 50_000,
+        "\\def\\endprog{" * 30_000,
+        "\\NewDocumentEnvironment{prog}{" + "{}" * 50_000,
     ],
 )
 def test_hostile_code_takes_time_in_proportion_to_its_length(text):

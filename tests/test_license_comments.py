@@ -114,6 +114,18 @@ def test_a_block_of_the_licence_alone_goes(path, licence):
             '"""\nCounts boats.\n\n:copyright: (c) 2020 X.\n:license: MIT, see LICENSE.\n"""\n',
             '"""\nCounts boats.\n"""\n',
         ),
+        ("a.c", "/* a.c: counts boats. Copyright (C) 2020 X. */\nint a;\n", "/* a.c: counts boats. */\nint a;\n"),
+        ("a.js", "// Counts boats. Licensed under MIT.\nlet a;\n", "// Counts boats.\nlet a;\n"),
+        (
+            "a.py",
+            "# 统计船只数量的脚本\n# 版权所有 (c) 2020 某公司\n# 输入文件名\n",
+            "# 统计船只数量的脚本\n# 输入文件名\n",
+        ),
+        (
+            "a.c",
+            "/*\n * Zählt die Boote\n * Alle Rechte vorbehalten. (c) 2020 X\n */\n",
+            "/*\n * Zählt die Boote\n */\n",
+        ),
         ("a.el.c", "/* Counts boats.\n   Copyright (C) 2020 X */\n", "/* Counts boats.\n */\n"),
         (
             "a.cs",

@@ -20,7 +20,7 @@ CHARS_A_MENTION = 1_500  # the Project's pages speak of it, or of etexts, more o
 MAX_LAST_LINES = 4  # of a last paragraph that names the Project, in whatever words
 MAX_INDENT_CHARS = 200  # of an END line
 
-_PROJECT = r"pro[jy]\w{2,8}\W{1,3}gutenb[eu]rg"
+_PROJECT = r"pro[gjy]\w{2,8}\W{1,3}gutenb[eu]rg"
 _ETEXT = r"e-?(?:text|book)"
 _START = re.compile(
     r"^[ \t]*\*\*\* ?START OF (?:(?:THE|THIS) )?(?:COPYRIGHTED )?PROJECT GUTENBERG\b"
@@ -30,7 +30,7 @@ _START = re.compile(
 _SMALL_PRINT_END = re.compile(
     r"^[ \t]*(?:\*+ ?END(?: OF)?[* ]+(?:THE )?SMALL PRINT|\*+ ?(?:THE )?SMALL PRINT!?[^\n]*\bEND\b"
     r"|\[\"SMALL PRINT\" V\.)"
-    r"[^\n]*\n?",
+    r"[^\n]*\n?(?:[ \t]*\*?Ver\.[ \t\d./]{1,20}\*+ ?END[^\n]*\n?)?",
     re.MULTILINE | re.IGNORECASE,
 )
 _PRINT_BEHIND = re.compile(  # a head's word on where the small print stands
@@ -55,16 +55,22 @@ _FOOT = re.compile(  # begins with a line end, which is searched for at memory s
     r"|ce document f[uû]t pr[ée]sent[ée] en lecture|more information about this book is at the top of this file"
     rf"|we are now trying to release all our {_ETEXT}))"
 )
+_BRACKETED_END = re.compile(r"\[(?:The )?End of [^\[\]]{1,300}\]")  # Project Gutenberg Canada
 _MENTION = re.compile(rf"gutenberg|\b{_ETEXT}|small print", re.IGNORECASE)
 _PARAGRAPH = re.compile(r"[^\s][^\n]*(?:\n[ \t]*[^\s][^\n]*)*")
 _NAMES_PROJECT = re.compile(_PROJECT, re.IGNORECASE)
-_OPENS_HEAD = re.compile(rf"proje[ck]t gutenberg(?:['’]s\b|[ ,]+(?:{_ETEXT}|edition|release)\b)", re.IGNORECASE)
+_OPENS_HEAD = re.compile(
+    rf"proje[ck]t gutenberg(?:['’]s\b|[ ,]+(?:{_ETEXT}|edition|release|(?:of )?(?:australia|canada))\b)",
+    re.IGNORECASE,
+)
 _OF_HEAD = re.compile(
-    rf"gutenberg|\b{_ETEXT}s?\b|\belectronic text|copyright laws|\bsmall print\b|in our series|plain vanilla"
+    rf"gutenberg|\b{_ETEXT}s?\b|\belectronic text|copyright laws|in the (?:\w+ )?public domain"
+    r"|\bsmall print\b|in our series|plain vanilla"
     r"|(?:this|the) header|do not (?:remove|change)|donations|\A\[[^\]\n]{1,100}\]"
     r"|^(?:title|authors?|editor|translator|illustrator|contributor|commentator|compiler|subject|edition|language"
     r"|(?:release|posting|original publication) date|first (?:posted|released)|(?:most recently|last) updated"
-    r"|original publication|credits|iso[- ]\w+|character set encoding)[ \t]*:",
+    r"|original publication|date (?:of )?first (?:posted|publication)|date (?:most recently|last) updated"
+    r"|edition used as base[^:\n]{0,40}|credits|iso[- ]\w+|character set encoding)[ \t]*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _SPACE = re.compile(r"\s*")
@@ -186,6 +192,8 @@ def _last_lines(text: str, begin: int, end: int) -> int:
     Lines above that end a sentence, or the book in capitals, are the book's.
     """
     start = max(text.rfind("\n\n", begin, end) + 2, begin)
+    if _BRACKETED_END.fullmatch(text, start, end):
+        return _without_space(text, begin, start)
     named = _NAMES_PROJECT.search(text, start, end)
     if named is None or text.count("\n", start, end) >= MAX_LAST_LINES:
         return end

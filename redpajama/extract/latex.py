@@ -2,8 +2,8 @@
 
 Pure functions on strings. TeX is not run: what only TeX can decide (conditionals, macros that program) stays. Every
 function is linear in its input up to the stated bounds, since sources come from anyone. The steps before stand in
-`latex_encodings` (bytes), `latex_pieces` (comments), `latex_files` (the main file, inputs), `latex_macros` and
-`latex_expand`.
+`latex_encodings` (bytes), `latex_pieces` (comments), `latex_files` and `latex_companions` (the main file, inputs),
+`latex_macros` and `latex_expand`.
 """
 
 import re
@@ -42,14 +42,19 @@ _LAST_COMMANDS = re.compile(
 _ABSTRACT_WORD = r"[A-Za-z]{0,12}?(?:abstract|Abstract|ABSTRACT)"
 _OTHER_LANGUAGES = (
     "[Aa]bst|[Rr]esum[eé]?|[Rr]esumen|[Rr]esumo|[Zz]usammenfassung|[Kk]urzfassung|[Ss]ynopsis|[Rr]iassunto|[Ss]ommario"
-    "|[Aa]bstrakt|[Ss]treszczenie|[Ss]amenvatting|[Ss]ummary"
+    "|[Aa]bstrakt|[Ss]treszczenie|[Ss]amenvatting|[Ss]ummary|[Aa]nnotation|[Rr]eferat|[Rr]ezumat|[Pp]ovzetek|[Ss]azetak"
 )
 _ABSTRACT = re.compile(
     rf"\\begin\s*\{{\s*(?P<name>(?:{_ABSTRACT_WORD}[A-Za-z]*|{_OTHER_LANGUAGES})\*?)\s*\}}"
     rf"|\\(?:{_ABSTRACT_WORD}(?:s|text|en|de|fr|es)?|{_OTHER_LANGUAGES})(?![A-Za-z@])\*?"
-    r"(?P<option>\s*\[[^\[\]]{0,1000}\])?(?:\s*(?P<brace>\{)|(?P<ams>(?<=\\abstract)(?=\s)))"
+    r"(?P<option>\s*\[[^\[\]]{0,1000}\])?(?:\s*(?P<brace>\{)|(?P<ams>(?<=[\\n][Aa]bstract)(?=\s)))"
 )
-_AMS_END = re.compile(r"\\endabstract(?![A-Za-z@])")
+_AMS_END = re.compile(r"\\end[Aa]bstract(?![A-Za-z@])")
+_PARAGRAPH_END = re.compile(r"\n[ \t]*\n|\\(?:maketitle|(?:sub)*section|keywords?|pacs|newpage)(?![A-Za-z@])")
+_SPOKEN = re.compile(  # an abstract that only a word in bold or on its own line tells
+    r"(?:\{\s*)?(?:\\(?:\\|[A-Za-z]+\*?(?:\s*\{(?:center|quotation|quote|small|minipage|flushleft)\}(?:\{[^{}\s]{0,50}\})?)?)"
+    r"\s*(?:\{\s*)?){1,8}+(?i:abstract|summary|r[eé]sum[eé]|zusammenfassung|резюме|аннотация)\s*(?=[.:}\\—–-])"
+)
 _DEFINES = re.compile(r"(?:def|let|command\*?|[Ee]nvironment\*?|patchcmd)\s*\{?\s*\Z")
 _MAX_ARGUMENTS = 5  # of \abstract: context, aims, methods, results and conclusions (A&A's aa.cls)
 
@@ -123,9 +128,16 @@ def _kept(masked: str) -> list[_Span]:
     start = _front_end(masked, abstracts, until)
     if start == 0:
         start = _title_commands_end(masked, braces)
-    front = [span for span in abstracts if span.end <= start]
+    front = [span for span in abstracts if span.end <= start] or _spoken(masked, start)
     tail = _TAIL.search(masked, start)
     return [*front, _Span(start, tail.start() if tail else len(masked))]
+
+
+def _spoken(masked: str, start: int) -> list[_Span]:
+    """An abstract without a command of its own that stands before the title is made."""
+    title = max((match.start() for match in _TITLE_END.finditer(masked, 0, start)), default=0)
+    found = _SPOKEN.search(masked, 0, title)
+    return [_Span(found.start(), title)] if found else []
 
 
 def _front(masked: str, braces: Braces) -> tuple[list[_Span], int]:
@@ -149,7 +161,10 @@ def _front(masked: str, braces: Braces) -> tuple[list[_Span], int]:
 
 def _front_end(masked: str, abstracts: list[_Span], until: int) -> int:
     """Where the title and the abstracts that follow it end; 0 if neither is marked."""
-    start = max((match.end() for match in _TITLE_END.finditer(masked, 0, until)), default=0)
+    start = 0
+    for match in _TITLE_END.finditer(masked, 0, until):
+        if not start or match[0].startswith("\\end") or match.start() - start <= MAX_GAP:  # else of another paper
+            start = match.end()
     for span in abstracts:
         if span.end <= until and span.start - start <= (MAX_GAP if start else MAX_TITLE):
             start = max(start, span.end)
@@ -193,12 +208,20 @@ def _abstract_end(masked: str, match: re.Match[str], braces: Braces, unclosed: s
         return _arguments_end(masked, match.start("brace"), braces)
     name = match["name"] or "endabstract"
     if name in unclosed:
-        return None
+        return _paragraph_end(masked, match, braces) if match["ams"] is not None else None
     closing = re.compile(rf"\\end\s*\{{\s*{re.escape(name)}\s*\}}") if match["name"] else _AMS_END
     if (end := closing.search(masked, match.end())) is None:
         unclosed.add(name)
-        return None
+        return _paragraph_end(masked, match, braces) if match["ams"] is not None else None
     return end.end()
+
+
+def _paragraph_end(masked: str, match: re.Match[str], braces: Braces) -> int:
+    """Where an abstract ends that nothing closes: with its group, its paragraph, or where the title is made."""
+    if group := braces.ends.get(match.start() - 1):
+        return group - 1
+    end = _PARAGRAPH_END.search(masked, match.end())
+    return end.start() if end else len(masked)
 
 
 def _arguments_end(masked: str, at: int, braces: Braces) -> int | None:

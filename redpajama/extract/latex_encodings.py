@@ -2,9 +2,10 @@
 
 Names are those of the `.def` files of LaTeX's inputenc, its Cyrillic bundle, inputenx and the Greek, Hebrew and Thai
 bundles. TeX reads a file in the encoding that is in force where the file is input; `\\inputencoding` changes it up to
-the end of its group. Three things are read otherwise than TeX would, since they are what authors meant: a file that
-is UTF-8 is UTF-8 whatever it declares; the bytes 0x80-0x9F, controls in ISO 8859, are those of the Windows code page
-that extends it (as WHATWG Encoding has it for Latin-1); a byte that is no UTF-8 in a file of UTF-8 is Windows-1252.
+the end of its group. Where a paper declares nothing, its editor's word counts (`-*- coding: cp1251 -*-`). Three things
+are read otherwise than TeX would, since they are what authors meant: a file that is UTF-8 is UTF-8 whatever it
+declares; the bytes 0x80-0x9F, controls in ISO 8859, are those of the Windows code page that extends it (as WHATWG
+Encoding has it for Latin-1); a byte that is no UTF-8 in a file of UTF-8 is Windows-1252.
 """
 
 import re
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from redpajama.extract.latex_files import MAX_INPUT_DEPTH, find_styles, input_at
+from redpajama.extract.latex_files import MAX_INPUT_DEPTH, NOWHERE, Places, find_styles, input_at
 
 UTF8, LATIN1, WINDOWS = "utf-8", "latin-1", "cp1252"
 
@@ -32,18 +33,18 @@ _NAMES = {  # Python's names for TeX's
     "iso8859-14": "latin8 iso-8859-14 latin-8",
     "iso8859-15": "latin9 iso-8859-15 latin-9 latin0 latin15",
     "iso8859-16": "latin10 iso-8859-16 latin-10",
-    "cp1250": "cp1250 windows-1250 win1250",
-    "cp1251": "cp1251 windows-1251 win1251 win cp1251i",
-    "cp1252": "ansinew cp1252 windows-1252 win1252 ansi",
+    "cp1250": "cp1250 windows-1250 win1250 windowscentraleurroman",
+    "cp1251": "cp1251 windows-1251 win1251 win cp1251i windowscyrillic",
+    "cp1252": "ansinew cp1252 windows-1252 win1252 ansi windowslatin1",
     "cp1253": "cp1253 windows-1253",
     "cp1254": "cp1254 windows-1254",
     "cp1255": "cp1255 windows-1255",
     "cp1256": "cp1256 windows-1256",
     "cp1257": "cp1257 windows-1257 l7xenc",
     "cp1258": "cp1258 windows-1258",
-    "koi8-r": "koi8-r koi8r koi8",
+    "koi8-r": "koi8-r koi8r koi8 koi8_r",
     "koi8-u": "koi8-u koi8-ru koi8u",
-    "mac-roman": "applemac macroman x-mac-roman mac-roman",
+    "mac-roman": "applemac macroman x-mac-roman mac-roman macosroman",
     "mac-latin2": "macce maccentraleurope x-mac-centraleurroman",
     "mac-cyrillic": "maccyr macukr mac-cyrillic x-mac-cyrillic",
     "mac-greek": "macgreek",
@@ -84,6 +85,7 @@ _SWITCH = re.compile(
     rf"\\(?:usepackage|RequirePackage)\s*\[(?P<options>[^\[\]]{{0,1000}})\]\s*{_INPUTENC}"
     rf"|\\PassOptionsToPackage\s*\{{(?P<passed>[^{{}}]{{0,1000}})\}}\s*{_INPUTENC}"
     r"|\\(?:inputencoding|SelectInputEncoding)\s*\{(?P<switched>[^{}]{0,100})\}"
+    r"|\\XeTeX(?:input|default)encoding\s*[\"{]?(?P<xetex>[\w-]{1,50})[\"}]?"
     r"|(?P<opens>\\(?:begin|bgroup|begingroup)(?![A-Za-z@])|\{)"
     r"|(?P<closes>\\(?:end|egroup|endgroup)(?![A-Za-z@])|\})"
     r"|(?P<command>\\(?:(?:sub)?(?:input|import|include)(?:from)?|subfile(?:include)?|usepackage|RequirePackage"
@@ -91,6 +93,13 @@ _SWITCH = re.compile(
     r"|\\.|%[^\n]*",
     re.DOTALL,
 )
+_EDITOR = re.compile(  # what Emacs, Vim and TeXShop are told
+    r"-\*-[^\n]{0,200}?\bcoding:[ ]*(?P<emacs>[\w-]+?)(?:-unix|-dos|-mac)?[ ]*(?:;|-\*-)"
+    r"|\bvim?:[^\n]{0,200}?\b(?:fileencoding|fenc)=(?P<vim>[\w-]+)"
+    r"|%[ ]*!TEX[ ]+encoding[ ]*=[ ]*(?P<texshop>[^\n]{1,60})",
+    re.IGNORECASE,
+)
+EDITOR_CHARS = 1000  # of a file's beginning and end, where editors look
 _CLASS_OPTIONS = re.compile(r"\\document(?:class|style)\s*\[(?P<options>[^\[\]]{0,1000})\]")
 _BARE_INPUTENC = re.compile(r"\\usepackage\s*" + _INPUTENC)
 _ISOLATIN = re.compile(r"\\usepackage\s*\{[^{}]{0,300}?\bisolatin1?\b")
@@ -167,23 +176,31 @@ def _replace_odd(match: re.Match[str]) -> str:
 # ---- the files of a paper
 
 
-def decode_paper(main: str, files: Mapping[str, bytes]) -> dict[str, Decoded]:
+def decode_paper(main: str, files: Mapping[str, bytes], places: Places = NOWHERE) -> dict[str, Decoded]:
     """The main file and all that it inputs, its own styles too, each in the encodings in force where it is input.
 
-    `files`: {name: bytes}. A file is read where it is input first, and each once, so that the work is their length.
+    `files`: {name: bytes}, `places` where they are looked for. A file is read where it is input first, and each once,
+    so that the work is their length.
     """
     decoded: dict[str, Decoded] = {}
-    _read(main, UTF8, main, files, decoded, 0)
+    _read(main, UTF8, main, files, places, decoded, 0)
     return decoded
 
 
 def _read(
-    name: str, encoding: str, main: str, files: Mapping[str, bytes], decoded: dict[str, Decoded], depth: int
+    name: str,
+    encoding: str,
+    main: str,
+    files: Mapping[str, bytes],
+    places: Places,
+    decoded: dict[str, Decoded],
+    depth: int,
 ) -> str:
     """Decodes a file that begins in `encoding`, and what it inputs; returns the encoding at its end."""
     decoded[name] = Decoded("", frozenset())  # a file that inputs itself is not read again
     text = files[name].decode("latin-1")
-    encoding = _from_class_options(text) or encoding
+    outside, told = encoding, _from_editor(text) if encoding == UTF8 else None
+    encoding = _from_class_options(text) or told or encoding
     parts: list[Decoded] = []
     at, outer = 0, list[str]()
     for match in _SWITCH.finditer(text):
@@ -194,22 +211,26 @@ def _read(
         if match["closes"]:
             after = outer.pop() if outer else encoding
         elif match["command"] and depth < MAX_INPUT_DEPTH:
-            for target in _targets(text, match, name, main, files):
+            for target in _targets(text, match, name, main, files, places):
                 if target not in decoded:
-                    after = _read(target, after, main, files, decoded, depth + 1)
+                    after = _read(target, after, main, files, places, decoded, depth + 1)
         else:
-            after = _declared(match["options"] or match["passed"] or match["switched"] or "") or encoding
+            after = (
+                _declared(match["options"] or match["passed"] or match["switched"] or match["xetex"] or "") or encoding
+            )
         if after != encoding:
             parts.append(decode(files[name][at : match.end()], encoding))
             at, encoding = match.end(), after
     parts.append(decode(files[name][at:], encoding))
     decoded[name] = Decoded("".join(part.text for part in parts), frozenset().union(*(p.encodings for p in parts)))
-    return encoding
+    return outside if encoding == told else encoding
 
 
-def _targets(text: str, match: re.Match[str], name: str, main: str, files: Mapping[str, bytes]) -> list[str]:
+def _targets(
+    text: str, match: re.Match[str], name: str, main: str, files: Mapping[str, bytes], places: Places
+) -> list[str]:
     """The project's files that a command reads: what it inputs, or its styles."""
-    target = input_at(text, match.start(), name, main, files)
+    target = input_at(text, match.start(), name, main, files, places)
     return [target] if target else find_styles(text[match.start() : match.start() + 2000], main, files, at_start=True)
 
 
@@ -225,3 +246,10 @@ def _from_class_options(text: str) -> str | None:
         return LATIN1
     options = _CLASS_OPTIONS.search(text) if _BARE_INPUTENC.search(text) else None
     return _declared(options["options"]) if options else None
+
+
+def _from_editor(text: str) -> str | None:
+    """The encoding that a comment for an editor names."""
+    found = _EDITOR.search(text, 0, EDITOR_CHARS) or _EDITOR.search(text, max(0, len(text) - EDITOR_CHARS))
+    name = next(filter(None, found.groups()), "") if found else ""
+    return ENCODINGS.get(re.sub(r"[ ]", "", name).lower())

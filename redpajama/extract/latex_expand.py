@@ -23,10 +23,10 @@ _TOKEN = re.compile(r"\\(?:[A-Za-z@]+|.)|[^\s\\{}#&%~\]]", re.DOTALL)
 _EXCLUDED = re.compile(
     r"\\(?:(?:excludecomment|excludeversion)\s*\{\s*(?P<name>[A-Za-z]+)\s*\}"
     r"|(?:RenewEnviron|NewEnviron)\s*\{\s*(?P<environ>[A-Za-z]+)\s*\}\s*+(?:\[[^\[\]]{0,200}\]\s*+){0,2}\{\s*\}"
-    r"|(?:newenvironment|renewenvironment)\s*\{\s*(?P<own>[A-Za-z]+)\s*\}\s*+(?:\[[^\[\]]{0,200}\]\s*+){0,2}\{\s*\\"
+    r"|(?:newenvironment|renewenvironment)\s*\{\s*(?P<own>[A-Za-z]+)\s*\}\s*+(?:\[[^\[\]]{0,200}\]\s*+){0,2}\{\s*(?:\\expandafter\s*)?\\"
     r"(?:comment(?![A-Za-z@])|begin\s*\{(?:comment|lrbox)\}|iffalse(?![A-Za-z@])"
     r"|setbox\s*\\?\w+\s*+=?\s*+\\[vh]box\s*\\bgroup)"
-    r"|(?:New|Renew|Provide|Declare)DocumentEnvironment\s*\{\s*(?P<document>[A-Za-z]+)\s*\}\s*\{[^{}]{0,50}b[^{}]{0,50}\}\s*\{\s*\}"
+    r"|(?:New|Renew|Provide|Declare)DocumentEnvironment\s*\{\s*(?P<document>[A-Za-z]+)\s*\}\s*\{(?:[^{}b]|\{[^{}]{0,50}\}){0,50}b\s*\}\s*\{\s*\}"
     r"|let\s*\\end(?P<alias>[A-Za-z]+)\s*+=?\s*+\\endcomment(?![A-Za-z@]))"
 )
 _ENVIRONMENT = re.compile(r"\\(?P<which>begin|end)\s*\{\s*(?P<name>[A-Za-z]+)\s*\}")

@@ -9,14 +9,14 @@ import posixpath
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from redpajama.extract.latex_companions import BEGIN, HEAD_CHARS, otherness
 from redpajama.extract.latex_pieces import LATEX, Lexed, Syntax, join, lex, plain
 
 TEX_SUFFIXES = (".tex", ".ltx", ".latex")
 MAIN_STEMS = ("ms", "main", "paper", "manuscript")
 MAX_INPUT_DEPTH = 30
-HEAD_CHARS = 5000  # of a file: where it says what it is
-TITLE_CHARS = 300  # of a document: where its title stands
 
 _INPUT = re.compile(
     r"\\(?:input|include|subfile|subfileinclude|@input|InputIfFileExists)\s*\{(?P<braced>[^{}]*)\}"
@@ -24,7 +24,8 @@ _INPUT = re.compile(
     r"|\\(?:sub)?(?:import|inputfrom|includefrom)\*?\s*\{(?P<folder>[^{}]*)\}\s*\{(?P<file>[^{}]*)\}"
 )
 _REFERENCE = re.compile(
-    _INPUT.pattern + r"|\\includestandalone\s*+(?:\[[^\[\]]{0,300}\])?\s*\{(?P<standalone>[^{}]*)\}"
+    _INPUT.pattern + r"|\\(?:includestandalone|lstinputlisting|(?:verbatim|[BL]?Verbatim)[Ii]nput)\*?"
+    r"\s*+(?:\[[^\[\]]{0,300}\])?\s*\{(?P<standalone>[^{}]*)\}"
 )
 _ROOT = re.compile(r"^[ \t]*%+[ \t]*!T[Ee]X[ \t]+root[ \t]*=[ \t]*(?P<root>\S[^\n]{0,200})", re.MULTILINE)
 _STYLE = re.compile(
@@ -32,8 +33,9 @@ _STYLE = re.compile(
     r"\{(?P<styles>[^{}]{0,1000})\}"
 )
 _CLASS = re.compile(r"\\document(?:class|style)(?![A-Za-z])")
-_BEGIN = re.compile(r"\\begin\s*\{document\}")
 _END = re.compile(r"\\end\s*\{document\}")
+_TITLE = re.compile(r"\\(?:title|maketitle|chapter)(?![A-Za-z])")
+_REFERENCES = re.compile(r"\\(?:bibliography|printbibliography|begin\s*\{thebibliography(?=\}))(?![A-Za-z])")
 _PLAIN_END = re.compile(r"\\(?:bye|end|enddocument)\s*$")
 _LOOKS_LIKE_TEX = re.compile(
     r"\\(?:document(?:class|style)|begin\s*\{|input|(?:sub)*section|[gex]?def|magnification|font|bye|title|centerline"
@@ -41,33 +43,13 @@ _LOOKS_LIKE_TEX = re.compile(
 )
 _ENDINPUT = re.compile(r"\\endinput(?![A-Za-z@])")
 _STYLE_COMMENT = re.compile(r"(?<!\\)%[^\n]*(?:\n[ \t]*)?")  # a style has nothing verbatim
+_WORD = re.compile(r"\\([A-Za-z]+)[ \t]*")
+_INPUT_PATH = re.compile(r"\\input@path\s*\}?\s*\{((?:\s*\{[^{}]*\}){1,100})")
+_PATH_WORD = re.compile(
+    r"\\(?:(?:new|renew|provide)command\s*\*?|[gex]?def)\s*\{?\s*\\(?P<name>[A-Za-z]+)\s*\}?"
+    r"\s*\{(?P<path>[\w./ -]{0,100})\}"
+)
 MARK = re.compile(r"\0(?P<end>/?)(?P<number>\d+)\0")  # where the text of an input file begins and ends
-
-# what says that a complete document is no paper, in its class, its title or its first words, or in its name
-_OTHER_CLASS = re.compile(
-    r"\\document(?:class|style)\s*+(?:\[[^\[\]]{0,1000}\])?\s*\{\s*(?:subfiles|standalone|letter|scrlttr2|newlfm|lettre|g?-?brief|dinbrief"
-    r"|beamer\w*|[a-z0-9]*poster|powerdot|prosper|seminar|slides|moderncv|minimal|ltxdoc)\s*\}"
-)
-_OTHER_TITLE = re.compile(
-    r"\\title\s*+(?:\[[^\[\]]{0,300}\])?\s*\{[^\n]{0,100}?(?i:suppl[eé]ment|supporting (?:information|material|text)"
-    r"|online (?:appendix|resource)|cover letter|(?:repl(?:y|ies)|respon[sd]\w*|answers?) to (?:the )?(?:referee|review"
-    r"|editor|comments)|r[eé]ponse aux?|antwort an|respuesta a|rebuttal|instructions for authors|template|annexe|anhang"
-    r"|приложение|zusatzmaterial)"
-)
-_SUPPLEMENT = re.compile(r"(?i:supplement(?:ary|al) (?:material|information|notes?|text)|supporting information)")
-_OTHER_COMMANDS = re.compile(
-    r"\\(?:opening\s*\{|(?:providecommand|DeclareRobustCommand)\s*\{\\DIFadd|(?:lipsum|blindtext|Blindtext)(?![A-Za-z])"
-    r"|the(?:figure|table|equation|section|page)\}?\s*\{\s*S[-.~]?\s*\\)"
-)
-_OTHER_WORDS = re.compile(r"Lorem ipsum dolor|Dear (?:\w+ ){0,2}(?:Editors?|Referees?|Reviewers?|Sirs?|Madam|Prof)\b")
-_OTHER_NAME = re.compile(
-    r"(?<![a-z])(?:suppl?(?:s|em\w*|mat\w*|info\w*)?|si|sm|esm|supporting\w*|appendi(?:x|ces)|annexe?s?|anhang|repl(?:y|ies)"
-    r"|respon[sd]\w*|rebuttal|referees?|reviewers?|answers?|antwort\w*|r[eé]ponse\w*|respuesta\w*|cover\w*"
-    r"|letter_?to\w*|templates?|samples?|examples?|skeleton|howto|instructions?|guide\w*|demo|chap(?:ter|itre)?s?\d*"
-    r"|ch\d+|kapitel\d*|cap[ií]tulo\d*|preamble|header|macros?|definitions?|defs?|notations?|commands?|diff|old|backup\w*"
-    r"|bak|poster|slides?|talk|presentation|highlights?|graphical\w*|title-?page|fig(?:ure)?s?\d*|tikz)"
-    r"(?![a-z])"
-)
 
 
 def looks_like_tex(text: str) -> bool:
@@ -80,6 +62,32 @@ def is_tex_name(name: str) -> bool:
     return name.lower().endswith(TEX_SUFFIXES)
 
 
+class Places:
+    """Where TeX looks for inputs that do not stand where they are said to: by what a paper's files define."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """Those of `\\input@path`."""
+        lists = (each for text in self._texts.values() if "input@path" in text for each in _INPUT_PATH.findall(text))
+        return tuple(folder.strip() for each in lists for folder in re.findall(r"\{([^{}]*)\}", each))
+
+    @cached_property
+    def words(self) -> dict[str, str]:
+        """Macros that may stand in paths: those whose bodies are one."""
+        return {match["name"]: match["path"] for text in self._texts.values() for match in _PATH_WORD.finditer(text)}
+
+    @cached_property
+    def folded(self) -> dict[str, str]:
+        """{name in small letters: name}: TeX Live has taken `Intro` for `intro.tex` since 2018."""
+        return {name.lower(): name for name in sorted(self._texts, reverse=True)}
+
+
+NOWHERE = Places({})
+
+
 @dataclass(frozen=True)
 class Project:
     """The files of a paper: {name: text}. Comments are taken out of each once, when it is asked for."""
@@ -87,6 +95,11 @@ class Project:
     texts: Mapping[str, str]
     syntax: Syntax = LATEX
     _lexed: dict[str, Lexed] = field(default_factory=dict)
+
+    @cached_property
+    def places(self) -> "Places":
+        """Where its inputs are looked for."""
+        return Places(self.texts)
 
     def lexed(self, name: str) -> Lexed:
         """A file without comments."""
@@ -107,6 +120,7 @@ class _File:
     begins: bool
     ends: bool
     has_abstract: bool
+    signs: int  # that it is a paper: a title, references
     chars: int
     is_input: bool = False  # by any file
     is_part: bool = False  # of a complete document
@@ -126,8 +140,8 @@ def choose_main(project: Project, toplevel: frozenset[str] = frozenset()) -> str
     """The file to start from; `toplevel` are the names that 00README gives.
 
     Complete documents come first, then other TeX files; among equals: named toplevel, then input by no complete
-    document, then no companion, then with a `.bbl` of its own, then with an abstract, then ms, main or paper, then
-    nearer to the root, then longer with all that it inputs, then by name.
+    document, then no companion, then with a `.bbl` of its own, then with an abstract, then ms, main or
+    paper, then with a title and references, then nearer to the root, then longer with all that it inputs, then by name.
     """
     names = list(filter(is_tex_name, project.texts))
     if len(names) < 2:
@@ -142,9 +156,9 @@ def choose_main(project: Project, toplevel: frozenset[str] = frozenset()) -> str
 
     def rank(name: str) -> tuple[int | str, ...]:
         file, stem = files[name], posixpath.splitext(name)[0]
-        likely = (_otherness(name, project.lexed(name).text), f"{stem}.bbl" not in project.texts, not file.has_abstract)
+        likely = (otherness(name, project.lexed(name).text), f"{stem}.bbl" not in project.texts, not file.has_abstract)
         usual = posixpath.basename(stem).lower() in MAIN_STEMS
-        return *likely, not usual, name.count("/"), -file.chars, name
+        return *likely, not usual, -file.signs, name.count("/"), -file.chars, name
 
     kinds = {name: kind(name) for name in names}
     best = min(kinds.values())
@@ -153,7 +167,12 @@ def choose_main(project: Project, toplevel: frozenset[str] = frozenset()) -> str
 
 def _measure(project: Project, names: list[str]) -> dict[str, _File]:
     """{name: its file, merged}. Inputs that would close a circle are left out; each file is looked at once."""
-    files = {name: _own(name, project) for name in names}
+    files: dict[str, _File] = {}
+    waiting = [*names]
+    for name in waiting:  # which grows: an input may have any name
+        if name not in files:
+            files[name] = _own(name, project)
+            waiting += files[name].inputs
     files = {name: files[name] for name in sorted(files, key=lambda name: not (files[name].has_class))}
     done: dict[str, bool] = {}
     order: list[str] = []
@@ -200,27 +219,18 @@ def _add_inputs(file: _File, files: dict[str, _File], total: int) -> None:
             file.begins |= part.begins
             file.ends |= part.ends
             file.has_abstract |= part.has_abstract
+            file.signs = max(file.signs, part.signs)
 
 
 def _own(name: str, project: Project) -> _File:
     text = project.lexed(name).masked
     folder = posixpath.dirname(name)
-    found = (_find(match, folder, folder, project.texts) for match in _REFERENCE.finditer(text))
-    inputs = [target for target in dict.fromkeys(found) if target and target != name and is_tex_name(target)]
-    has_class, begins, ends = (bool(pattern.search(text)) for pattern in (_CLASS, _BEGIN, _END))
+    found = (_find(match, folder, folder, project.texts, project.places) for match in _REFERENCE.finditer(text))
+    inputs = [target for target in dict.fromkeys(found) if target and target != name]
+    has_class, begins, ends = (bool(pattern.search(text)) for pattern in (_CLASS, BEGIN, _END))
     has_abstract = any(word in text for word in ("abstract", "Abstract", "ABSTRACT"))
-    return _File(inputs, has_class, begins, ends, has_abstract, len(text))
-
-
-def _otherness(name: str, text: str) -> int:
-    """How much says that a document is no paper, from 0."""
-    begin = _BEGIN.search(text)
-    end = begin.end() if begin else 0
-    head = text[: max(0, min(end, HEAD_CHARS))] + text[end : end + HEAD_CHARS]
-    words = _OTHER_WORDS.search(head) if "Dear " in head or "Lorem" in head else None
-    title = _OTHER_TITLE.search(head) or _SUPPLEMENT.search(text, end, end + TITLE_CHARS)
-    signs = (_OTHER_CLASS.search(head), title, _OTHER_COMMANDS.search(head), words)
-    return sum(map(bool, signs)) + bool(_OTHER_NAME.search(name.rpartition(".")[0].replace("_", "-").lower()))
+    signs = bool(_TITLE.search(text)) + bool(_REFERENCES.search(text))
+    return _File(inputs, has_class, begins, ends, has_abstract, signs, len(text))
 
 
 # ---- what it inputs
@@ -237,11 +247,11 @@ def merge_inputs(main: str, project: Project) -> tuple[Lexed, list[str]]:
 
     def insert(name: str, depth: int) -> Lexed:
         """A file with what it inputs, as far as MAX_INPUT_DEPTH."""
-        lexed = project.lexed(name)
+        lexed, folder = project.lexed(name), posixpath.dirname(name)
         parts: list[Lexed] = []
         at = 0
         for match in _INPUT.finditer(lexed.masked) if depth < MAX_INPUT_DEPTH else ():
-            target = _find(match, posixpath.dirname(name), posixpath.dirname(main), project.texts)
+            target = _find(match, folder, posixpath.dirname(main), project.texts, project.places)
             if target is None:
                 continue
             parts.append(lexed.cut(at, match.start()))
@@ -274,15 +284,25 @@ def marked_stretches(text: str) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     yield at, len(text), tuple(open_files)
 
 
-def _find(match: re.Match[str], folder: str, root: str, names: Container[str]) -> str | None:
+def _find(match: re.Match[str], folder: str, root: str, names: Container[str], places: Places) -> str | None:
     groups = match.groupdict()
     wanted = groups["braced"] or groups["bare"] or groups.get("standalone")
     wanted = wanted or posixpath.join(groups["folder"] or "", groups["file"] or "")
+    if "\\" in wanted:
+        wanted = _WORD.sub(lambda word: places.words.get(word[1], word[0]), wanted)
     wanted = wanted.strip().strip('"').strip()
     if not wanted:
         return None
-    for base in dict.fromkeys((root, folder, "")):
-        path = f"{base}/{wanted}" if base and wanted[0] != "/" else wanted
+    bases = (root, folder, "")
+    found = _in_folders(wanted, bases, names) or _in_folders(wanted, places.folders, names)
+    return found or places.folded.get(
+        _in_folders(wanted.lower(), [base.lower() for base in bases], places.folded) or ""
+    )
+
+
+def _in_folders(wanted: str, folders: Iterable[str], names: Container[str]) -> str | None:
+    for base in dict.fromkeys(folders):
+        path = posixpath.join(base, wanted) if base and wanted[0] != "/" else wanted
         path = posixpath.normpath(path) if "." in path or "//" in path else path
         for name in (path + ".tex", path):
             if name in names:
@@ -290,10 +310,12 @@ def _find(match: re.Match[str], folder: str, root: str, names: Container[str]) -
     return None
 
 
-def input_at(text: str, offset: int, name: str, main: str, names: Container[str]) -> str | None:
+def input_at(
+    text: str, offset: int, name: str, main: str, names: Container[str], places: Places = NOWHERE
+) -> str | None:
     """The file that a command at an offset of the file `name` inputs; None for other commands and for no file."""
     match = _INPUT.match(text, offset)
-    return _find(match, posixpath.dirname(name), posixpath.dirname(main), names) if match else None
+    return _find(match, posixpath.dirname(name), posixpath.dirname(main), names, places) if match else None
 
 
 def find_styles(text: str, main: str, names: Container[str], *, at_start: bool = False) -> list[str]:
@@ -325,14 +347,14 @@ def _part_of_document(part: Lexed) -> Lexed:
     """What an input file contributes: up to `\\endinput`, and without the frame that makes it compile alone."""
     end = _ENDINPUT.search(part.masked)
     part = part.cut(0, end.start()) if end else part
-    if not (_CLASS.search(part.masked) and _BEGIN.search(part.masked) and _END.search(part.masked)):
+    if not (_CLASS.search(part.masked) and BEGIN.search(part.masked) and _END.search(part.masked)):
         return part  # a preamble, maybe with the beginning of the document
     return split_document(part)[1]
 
 
 def split_document(lexed: Lexed) -> tuple[Lexed, Lexed]:
     """(preamble, what stands between \\begin{document} and \\end{document}); nothing and all for a fragment."""
-    begin = _BEGIN.search(lexed.masked)
+    begin = BEGIN.search(lexed.masked)
     if begin is None:
         return Lexed("", ""), lexed
     end = _END.search(lexed.masked, begin.end())

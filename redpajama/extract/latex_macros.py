@@ -3,7 +3,8 @@
 TeX is not run. Expanded is a macro without arguments whose body is plain. A macro that does not use all of its
 arguments throws the others away: it goes with them if nothing is left, is replaced by its plain body if something is,
 and else stays with those arguments emptied. Bodies that program, or that only say how something is drawn
-(`\\mathchoice`, `\\raisebox`), stay unexpanded, as do names that are defined in two ways.
+(`\\mathchoice`, `\\raisebox`), stay unexpanded, as do names that are defined in two ways; but of what a preamble
+defines anew, the last definition counts where it throws something away.
 """
 
 import re
@@ -20,7 +21,7 @@ _DEFINITION = re.compile(
     r"\\(?:(?:newcommand|renewcommand|providecommand|DeclareRobustCommand|(?:new|renew|provide)robustcmd)\s*+\*?\s*+"
     + _NAME % ("braced", "bare")
     + r"\s*+(?:\[\s*(?P<count>\d)\s*\]\s*(?P<default>\[[^\[\]]{0,200}\]\s*)?)?(?=\{)"
-    r"|(?:(?:long|global|protected)\s*\\)*(?:def|gdef)\s*\\(?P<primitive>[A-Za-z@]+)"
+    r"|(?:(?:long|global|protected)\s*\\)*[gex]?def\s*\\(?P<primitive>[A-Za-z@]+)"
     r"(?P<parameters>(?:[^{}\\]|\\[A-Za-z@]+){0,100}?)\s*(?=\{)"
     r"|(?:New|Renew|Provide|Declare)(?:Expandable)?DocumentCommand\s*"
     + _NAME
@@ -28,17 +29,23 @@ _DEFINITION = re.compile(
     + r"\s*\{(?P<specification>[^{}]{0,200}(?:\{[^{}]{0,200}\}[^{}]{0,200}){0,9})\}\s*(?=\{)"
     r"|let\s*\\(?P<alias>[A-Za-z@]+)\s*+=?\s*+\\(?!(?:relax|undefined|@undefined)(?![A-Za-z@]))(?P<target>[A-Za-z@]+))"
 )
-_PROGRAM = re.compile(r"@|\\(?:if|(?:else|fi|[gex]?def|let|csname|expandafter)(?![A-Za-z]))")
+_PROGRAM = re.compile(
+    r"@|\\(?:if|(?:else|fi|[gex]?def|let|csname|expandafter|the|number|noexpand|string|jobname)(?![A-Za-z]))"
+)
 _DRAWN = re.compile(  # boxes moved, stretched, laid over each other; pictures
     r"\\(?:mathchoice|mathpalette|raisebox|raise|lower|moveleft|moveright|kern|mkern|mskip|[rlc]lap|mathrlap|mathllap"
-    r"|mathclap|ooalign|[ho]align|halign|valign|vcenter|[vh]rule|rule|setbox|[vh]box\s*(?:to|spread)|vbox|vtop|parbox"
-    r"|rotatebox|scalebox|resizebox|reflectbox|makebox|framebox|smash|[hv]?phantom|strut|mathstrut|special|pdfliteral"
-    r"|tikz|put|includegraphics|begin\s*\{(?:tikzpicture|picture|minipage|pspicture)\}|penalty|noalign|crcr"
+    r"|mathclap|ooalign|[ho]align|halign|valign|vcenter|[vh]rule|rule|setbox|copy|unhbox|[vh]s(?:kip|pace\*?\s*\{)\s*-|stack(?:on|under|inset|anchor)|ensurestackMath|[vh]box\s*(?:to|spread)|vbox|vtop|parbox"
+    r"|rotatebox|scalebox|resizebox|reflectbox|makebox|framebox|smash|[hv]?phantom|strut|mathstrut|special|pdfliteral|mathchar|adjustbox|ThisStyle|scalerel|scaleto|stretchrel|pgfimage|includesvg|epsfbox|epsfig|psfig"
+    r"|tikz|put|includegraphics|begin\s*\{(?:tikzpicture|picture|minipage|pspicture|pgfpicture|xy)\}|penalty|noalign|crcr"
     r"|accent|joinrel|skew|fontsize|selectfont|usefont|font|setlength|addtolength|advance)(?![A-Za-z@])"
 )
 _ONE_WORD = re.compile(r"\s*\\([A-Za-z@]+)\s*")
 WORD = re.compile(r"\\([A-Za-z]+)")
 _XSPACE = re.compile(r"\\xspace(?![A-Za-z])")
+_GOBBLED = re.compile(  # what prints none of its argument
+    r"\\(?:@gobble|typeout|message|wlog|immediate\s*\\write\s*\d+|sbox\s*(?:0|\\z@)"
+    r"|setbox\s*(?:0|\\z@)\s*+=?\s*+\\[hv]box)\s*\{[^{}#]{0,100}#[1-9][^{}#]{0,100}\}"
+)
 USE = re.compile(r"#([1-9])")
 _CONDITION = re.compile(  # of the words that begin with `if` those that TeX or \\newif define: the others take groups
     r"\\(?:(?P<new>newif\s*\\if[A-Za-z@]+|let\s*\\if[A-Za-z@]+\s*+=?\s*+\\if(?:true|false))"
@@ -51,11 +58,25 @@ STRUCTURE = re.compile(
     r"|chapter|part|(?:sub)*section|(?:sub)?paragraph|item|caption|label|ref|cite|footnote"
 )
 _THROWABLE = re.compile(r"label|ref|cite|footnote|caption|date")  # of these, what a preamble may throw away
-_DISABLED = (  # packages whose option makes their commands print nothing, or only one argument
-    (r"\\usepackage\s*\[[^\[\]]{0,300}\bdisable\b[^\[\]]{0,300}\]\s*\{todonotes\}", {"todo": "", "missingfigure": ""}),
+_OPTION = r"\\usepackage\s*\[[^\[\]]{0,300}\b%s\b[^\[\]]{0,300}\]\s*\{%s\}"
+_FINAL = r"\\(?:documentclass|usepackage)\s*\[[^\[\]]{0,300}\bfinal\b"
+_TODO = {"todo": ("om", ""), "missingfigure": ("om", "")}
+_DISABLED = (  # packages whose options make their commands print nothing, or only one argument
+    ((_OPTION % ("disable", "todonotes"),), _TODO),
+    ((_OPTION % ("obeyFinal", "todonotes"), _FINAL), _TODO),
     (
-        r"\\usepackage\s*\[[^\[\]]{0,300}\bfinal\b[^\[\]]{0,300}\]\s*\{changes\}",
-        {"added": "#2", "deleted": "", "replaced": "#2"},
+        (_OPTION % ("final", "changes"),),
+        {
+            **{"added": ("om", "#2"), "deleted": ("om", ""), "replaced": ("omm", "#2")},
+            **{"highlight": ("om", "#2"), "comment": ("om", "")},
+        },
+    ),
+    (
+        (_OPTION % ("finalnew", "trackchanges"),),
+        {
+            **{"add": ("om", "#2"), "remove": ("om", ""), "change": ("omm", "#3")},
+            **{"annote": ("omm", "#2"), "note": ("om", "")},
+        },
     ),
 )
 
@@ -126,12 +147,26 @@ def _choose(found: list[Macro], masked: str) -> Macros:
         ways.setdefault(each.name, set()).add((each.parameters, each.body))
     document = masked.find("\\begin{document}") if "\\begin{document}" in masked else len(masked)
     single = [each for each in found if len(ways[each.name]) == 1 and _may_be_taken(each, document)]
-    plain = {each.name: each.body for each in single if _is_abbreviation(each)}
+    single += [each for each in _last_of_preamble(found, masked, ways, document) if _may_be_taken(each, document)]
+    plain = {each.name: each.body for each in single if _is_abbreviation(each) and len(ways[each.name]) == 1}
     throwing = _unconditional([each for each in single if each.parameters and _throws(each)], masked)
     for each in single:  # another name for one of them
         if each.parameters and each.parameters[0].kind == "=":
             throwing |= _renamed(each, throwing)
     return Macros(plain, throwing, frozenset(ways))
+
+
+def _last_of_preamble(
+    found: list[Macro], masked: str, ways: Mapping[str, set[tuple[tuple[Parameter, ...], str]]], document: int
+) -> list[Macro]:
+    """Of names that are defined in several ways, before the document begins, the definition that holds there."""
+    last: dict[str, Macro] = {}
+    for each in found:
+        if len(ways[each.name]) > 1 and (each.name not in last or not masked.startswith("\\provide", each.start)):
+            last[each.name] = each
+    changed = {each.name for each in found if each.start > document}
+    held = _unconditional([each for each in last.values() if each.name not in changed], masked)
+    return [*held.values()]
 
 
 def add_styles(own: Macros, styles: str, text: str) -> Macros:
@@ -156,7 +191,7 @@ def _definition(match: re.Match[str], text: str, masked: str) -> Macro:
     end = balanced_end(masked, match.end(), MAX_MACRO_CHARS)
     if end is None:
         return Macro(name, (_UNKNOWN,), "", match.start(), match.end())
-    body = _XSPACE.sub("", text[match.end() + 1 : end - 1])
+    body = _GOBBLED.sub("", _XSPACE.sub("", text[match.end() + 1 : end - 1]))
     parameters = _parameters(match)
     if not parameters and (other := _ONE_WORD.fullmatch(body)) and other[1] in _GOBBLES:
         parameters, body = (Parameter("=", other[1]),), ""
@@ -231,9 +266,8 @@ def _renamed(alias: Macro, throwing: Mapping[str, Macro]) -> dict[str, Macro]:
 
 def _disabled(text: str) -> dict[str, Macro]:
     found: dict[str, Macro] = {}
-    for package, bodies in _DISABLED:
-        if re.search(package, text):
-            for name, body in bodies.items():
-                more = (Parameter("m"),) * (2 if name == "replaced" else 1)
-                found[name] = Macro(name, (Parameter("o"), *more), body)
+    for signs, commands in _DISABLED:
+        if all(re.search(sign, text) for sign in signs):
+            for name, (kinds, body) in commands.items():
+                found[name] = Macro(name, tuple(map(Parameter, kinds)), body)
     return found

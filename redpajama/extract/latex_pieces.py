@@ -14,20 +14,26 @@ MAX_VERB_CHARS = 1000
 MAX_DEFINED = 100  # verbatim environments, and commands, of one paper
 ENVIRONMENTS = (
     "verbatim Verbatim BVerbatim LVerbatim SaveVerbatim VerbatimOut VerbatimWrite verbatimtab verbatimwrite listingcont"
-    " boxedverbatim spverbatim alltt lstlisting minted filecontents comment tcblisting tcboutputlisting luacode pycode"
-    " pyverbatim Sinput Soutput Scode"
+    " boxedverbatim spverbatim alltt semiverbatim lstlisting minted filecontents comment tcblisting tcboutputlisting"
+    " LTXexample verbbox verbnobox luacode pycode pyblock pysub pyconsole pyverbatim sympycode sympyblock sympyverbatim"
+    " pylabcode pylabblock pylabverbatim sageblock sagesilent sageverbatim sageexample sagecommandline asy asydef"
+    " gnuplot Highlighting Code CodeInput CodeOutput Sinput Soutput Scode"
 )
-COMMANDS = "verb Verb lstinline mintinline SaveVerb url path nolinkurl burl href doi"
+COMMANDS = "verb Verb lstinline mintinline SaveVerb url path nolinkurl burl href hyperref hyperimage hyperbaseurl doi"
 _URLS = frozenset(("url", "path", "nolinkurl", "burl"))  # a fence of these is a mark: TikZ has a \path too
-_BRACED_ONLY = frozenset(("href", "doi"))
+_BRACED_ONLY = frozenset(("href", "hyperref", "hyperimage", "hyperbaseurl", "doi"))
+_BARE = frozenset(("verb", "hyperref"))  # those that have no options before what is read as it is
 _LEADING = {"mintinline": 1, "SaveVerb": 1}  # arguments before the code: the language, the name
+
+_NUMBERED = r"listing(?=\*?\}(?:\[\d+\])?\{\d)"  # of moreverb, with the first line's number; minted's is a float
 
 _IFFALSE = re.compile(
     r"\\iffalse(?![A-Za-z@])(?P<false>(?:(?!\\(?:if|fi(?![A-Za-z@])|else(?![A-Za-z@]))).){0,100000}+)"
     r"(?:\\else(?![A-Za-z@])(?P<true>(?:(?!\\(?:if|fi(?![A-Za-z@]))).){0,100000}+))?\\fi(?![A-Za-z@])[ \t]*",
     re.DOTALL,
 )
-_OPTIONS = re.compile(r"[ \t]*\*?[ \t]*(?:\[[^\[\]\n]{0,300}\])?[ \t]*")
+_OPTION = r"\[(?:[^\[\]{}]|\{(?:[^{}]|\{[^{}]{0,100}\}){0,200}+\}){0,300}+\]"  # braces hide brackets
+_OPTIONS = re.compile(rf"[ \t]*\*?[ \t]*(?:{_OPTION})?[ \t]*")
 _STAR = re.compile(r"\*?[ \t]*")
 _GROUP = re.compile(r"\{[^{}\n]{0,100}\}[ \t]*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -35,23 +41,35 @@ _RAW_BRACE = re.compile(r"[{}]|\n[ \t]*\n")
 
 _NAMED = r"\s*+\*?\s*+(?:\{\s*\\(?P<name>[A-Za-z]+)\s*\}|\\(?P<bare>[A-Za-z]+))"
 _CODE = r"\\(?:lstinline|verb|Verb|path|url|mintinline\s*+(?:\[[^\[\]]{0,200}\])?\s*\{\w+\})(?![A-Za-z@])"
+_SPECIFICATION = r"\{[^{}]{0,200}(?:\{[^{}]{0,200}\}[^{}]{0,200}){0,9}\}"  # of xparse
+_VERBATIM = r"(?:[BL]?[Vv]erbatim|alltt|lstlisting|minted)(?![A-Za-z@])"
 _MORE_ENVIRONMENTS = re.compile(
     r"\\(?:(?:(?:Define|Recustom)VerbatimEnvironment|lstnewenvironment|(?:New|Renew|Declare|Provide)TCBListing"
-    r"|(?:re)?newtcblisting)\s*+(?:\[[^\[\]]{0,200}\])?\s*\{\s*(?P<name>[A-Za-z]+)\*?\s*\}"
+    r"|(?:re)?newtcblisting|newverbatim)\s*+(?:\[[^\[\]]{0,200}\])?\s*\{\s*(?P<name>[A-Za-z]+)\*?\s*\}"
     r"|newminted\s*+(?:\[(?P<minted>[A-Za-z]+)\]\s*\{|\{(?P<language>\w+)\})"
     r"|(?:newenvironment|renewenvironment)\s*\{\s*(?P<own>[A-Za-z]+)\*?\s*\}\s*+(?:\[\d\]\s*+(?:\[[^\[\]]{0,200}\])?)?\s*"
-    r"(?=\{))"
+    r"(?=\{)"
+    r"|(?:New|Renew|Provide|Declare)DocumentEnvironment\s*\{\s*(?P<document>[A-Za-z]+)\*?\s*\}\s*"
+    + _SPECIFICATION
+    + r"\s*(?=\{)"
+    r"|(?:let|def|(?:re)?newcommand\s*\*?)\s*\{?\s*\\end(?P<ended>[A-Za-z]+)\s*\}?\s*+=?\s*+\{?[^{}]{0,100}?\\end\{?"
+    + _VERBATIM
+    + r")"
 )
-_BECOMES_VERBATIM = re.compile(r"\\(?:[BL]?[Vv]erbatim|VerbatimEnvironment|alltt|lstlisting|minted)(?![A-Za-z@])")
+_BECOMES_VERBATIM = re.compile(
+    rf"\\(?:VerbatimEnvironment(?![A-Za-z@])|(?:begin\s*\{{)?{_VERBATIM}|@makeother\s*\\%|catcode\s*`?\s*(?:\\%|37)\s*=?\s*1[12])"
+)
 _MORE_COMMANDS = re.compile(
     r"\\(?:DeclareUrlCommand"
     + _NAMED
     + r"|newmint(?:inline)?\s*+(?:\[(?P<minted>[A-Za-z]+)\]\s*\{|\{(?P<language>\w+)\})"
     r"|let\s*\\(?P<alias>[A-Za-z]+)\s*+=?\s*+" + _CODE + r"|(?:newcommand|renewcommand|providecommand|def)\s*+\*?\s*+"
-    r"(?:\{\s*\\(?P<wrapped>[A-Za-z]+)\s*\}|\\(?P<defined>[A-Za-z]+))\s*\{[^{}]{0,200}"
+    r"(?:\{\s*\\(?P<wrapped>[A-Za-z]+)\s*\}|\\(?P<defined>[A-Za-z]+))\s*+(?:\[1\]\s*\[[^\[\]]{0,200}\])?\s*\{[^{}]{0,200}"
     + _CODE
     + r"\s*+(?:\[[^\[\]]{0,300}\])?\s*\}"
-    r"|(?:New|Renew|Provide|Declare)DocumentCommand\s*\{?\s*\\(?P<document>[A-Za-z]+)\s*\}?\s*\{[+ ]*v\s*\}"
+    r"|(?:New|Renew|Provide|Declare)DocumentCommand\s*\{?\s*\\(?P<document>[A-Za-z]+)\s*\}?"
+    r"\s*\{(?:[+!so ]|O\s*\{[^{}]{0,200}\})*+v\s*\}"
+    r"|newverbcommand\s*\{?\s*\\(?P<verbs>[A-Za-z]+)"
     r"|CustomVerbatimCommand\s*\{?\s*\\(?P<custom>[A-Za-z]+)\s*\}?\s*\{Verb\})"
 )
 _MORE_FENCES = re.compile(
@@ -60,11 +78,12 @@ _MORE_FENCES = re.compile(
 
 
 _HINT = re.compile(  # what one of the three above begins with, or holds: most papers have none of it
-    r"\\(?:(?:Define|Recustom)VerbatimEnv|lstnewenv|(?:New|Renew|Declare|Provide)(?:TCBListing|DocumentCommand)"
-    r"|newtcblisting|renewtcblisting|newmint|DeclareUrlCommand|CustomVerbatimCommand|(?:Make|Define)ShortVerb"
-    r"|lstMakeShort|VerbatimEnvironment|(?:[Vv]erbatim|alltt|lstlisting|lstinline|verb|Verb|path|url|minted"
-    r"|mintinline)(?![A-Za-z@{|+!]))"
+    r"\\(?:(?:Define|Recustom)VerbatimEnv|lstnewenv|(?:New|Renew|Declare|Provide)(?:TCBListing|Document(?:Comm|Env))"
+    r"|newtcblisting|renewtcblisting|newmint|newverb|DeclareUrlCommand|CustomVerbatimCommand|(?:Make|Define)ShortVerb"
+    r"|lstMakeShort|VerbatimEnvironment|catcode|@makeother\s*\\%|begin\s*\{alltt|mintinline\s*+(?:\[[^\[\]]{0,200}\])?\s*\{\w+\}\s*\}"
+    r"|(?:(?:end)?(?:[Vv]erbatim|alltt|lstlisting|minted)|lstinline|verb|Verb|path|url|mintinline)(?![A-Za-z@{|+!]))"
 )
+_COMMENT = re.compile(r"(?<!\\)%[^\n]*(?:\n[ \t]*)?")
 
 
 class Syntax(NamedTuple):
@@ -117,18 +136,12 @@ def find_syntax(texts: Iterable[str]) -> Syntax:
     fences: set[str] = set()
     for text in (text[: text.find("\\begin{document}")] if "\\begin{document}" in text else text for text in texts):
         if _HINT.search(text):
-            found = (_environment(match, text) for match in _defined(_MORE_ENVIRONMENTS, text))
+            text = _COMMENT.sub("", text)
+            found = (_environment(match, text) for match in _MORE_ENVIRONMENTS.finditer(text))
             environments.update(filter(None, found))
-            commands.update(map(_command, _defined(_MORE_COMMANDS, text)))
-            fences.update(match["fence"] for match in _defined(_MORE_FENCES, text))
+            commands.update(map(_command, _MORE_COMMANDS.finditer(text)))
+            fences.update(match["fence"] for match in _MORE_FENCES.finditer(text))
     return Syntax(*(frozenset(sorted(names)[:MAX_DEFINED]) for names in (environments, commands, fences)))
-
-
-def _defined(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """Matches that no `%` of their line comments out."""
-    for match in pattern.finditer(text):
-        if "%" not in text[text.rfind("\n", 0, match.start()) + 1 : match.start()]:
-            yield match
 
 
 def _command(match: re.Match[str]) -> str:
@@ -138,10 +151,10 @@ def _command(match: re.Match[str]) -> str:
 
 
 def _environment(match: re.Match[str], text: str) -> str | None:
-    if match["own"]:
+    if own := match["own"] or match["document"]:
         end = balanced_end(text, match.end(), MAX_VERB_CHARS)
-        return match["own"] if end and _BECOMES_VERBATIM.search(text, match.end(), end) else None
-    return match["name"] or match["minted"] or f"{match['language']}code"
+        return own if end and _BECOMES_VERBATIM.search(text, match.end(), end) else None
+    return match["name"] or match["minted"] or match["ended"] or f"{match['language']}code"
 
 
 @lru_cache(maxsize=64)
@@ -151,7 +164,7 @@ def _token(syntax: Syntax) -> re.Pattern[str]:
     commands = "|".join(sorted({*COMMANDS.split(), *syntax.commands}))
     fences = "".join(map(re.escape, sorted(syntax.fences)))
     return re.compile(
-        rf"\\(?:begin[ \t]*\{{[ \t]*(?P<environment>(?:{environments})\*?)[ \t]*\}}"
+        rf"\\(?:begin[ \t]*\{{[ \t]*(?P<environment>(?:{environments}|{_NUMBERED})\*?)[ \t]*\}}"
         rf"|(?P<command>{commands})(?![A-Za-z@])|[\\%{fences}])|%" + (f"|(?P<fence>[{fences}])" if fences else "")
     )
 
@@ -199,7 +212,7 @@ def _environment_end(text: str, match: re.Match[str], unclosed: set[str]) -> tup
 
 def _code_end(text: str, command: str, at: int) -> tuple[str, int]:
     """Inline code: `\\verb|x|`, `\\lstinline[language=C]{x}`, `\\url{x}`; kind "" where it does not close."""
-    found = (_STAR if command == "verb" else _OPTIONS).match(text, at)
+    found = (_STAR if command in _BARE else _OPTIONS).match(text, at)
     at = found.end() if found else at
     for _ in range(_LEADING.get(command, 0)):
         group = _GROUP.match(text, at)

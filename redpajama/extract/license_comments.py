@@ -14,16 +14,22 @@ MIN_WORDS = 2  # of what is left of a comment; one word alone is the project's o
 
 _HINTS = (  # one of them stands wherever MENTIONS matches; found at memory speed
     *("copyright", "licen", "©", "(c)", "rights reserved", "public domain", "gpl", "general public", "mozilla public"),
-    *("creative commons", "confidential", "unauthori", "trade secret", "commercial"),
+    *("creative commons", "creativecommons", "confidential", "unauthori", "trade secret", "commercial"),
+    *("cc-by", "cc by", "mpl", "cecill", "do not distribute"),
 )
 MENTIONS = re.compile(
     r"copyright|©|\(c\)\s*\d{4}|all rights reserved|spdx-license-identifier|public domain|@licen[cs]e|licen[cs]e\s*:"
     r"|licen[cs]ed (?:under|to|for)|(?:terms|conditions) of (?:the|this|an?)\b[^.]{0,60}\blicen[cs]e"
     r"|\b(?:mit|apache|bsd|isc|l?gpl|mpl)[- ](?:style )?licen[cs]e|see (?:the )?licen[cs]e|licen[cs]e file"
-    r"|\b[al]?gpl(?:-?v?\d|\b)|\bpublic licen[cs]e|creative commons|proprietary and confidential"
+    r"|\b[al]?gpl(?:-?v?\d|\b)|\bpublic licen[cs]e|creative ?commons|\bcc[- ]by\b|\bmpl[-, ]+v?\.? ?\d|\bcecill\b"
+    r"|do not (?:re)?distribute|proprietary and confidential"
     r"|confidential and proprietary|strictly confidential|unauthori[sz]ed (?:copying|use|reproduction|distribution)"
     r"|trade secrets?|\bnon-?commercial (?:use|purpose)",
     re.IGNORECASE,
+)
+_ELSEWHERE = (  # notices in other languages
+    r"版权|版權|著作权|著作権|保留所有权利|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados"
+    r"|todos os direitos reservados|tutti i diritti riservati|все права защищены|авторские права"
 )
 _LEGAL = re.compile(  # in a comment that MENTIONS
     MENTIONS.pattern
@@ -33,7 +39,8 @@ _LEGAL = re.compile(  # in a comment that MENTIONS
     r"|distributed under"
     r"|governed by an?\b|governed by the\b|must not be misrepresented|altered source versions|this notice may not"
     r"|acknowledge?ment in the|software licen[cs]e\b|accompanying file|under the licen[cs]e"
-    r"|licen[cs]e (?:information|details|text)|exception to the licen[cs]e|https?://\S{0,200}(?:/licen[cs]e|/mpl)",
+    r"|licen[cs]e (?:information|details|text)|exception to the licen[cs]e|https?://\S{0,200}(?:/licen[cs]e|/mpl)"
+    rf"|{_ELSEWHERE}",
     re.IGNORECASE,
 )
 _OPENING = re.compile(
@@ -41,14 +48,19 @@ _OPENING = re.compile(
     r"|permission (?:is|to)|redistribution|this (?:\w+ )?(?:\w+ )?(?:is|and|may|was)\b|use of this"
     r"|see (?:\w+ )?licen[cs]e|you (?:may|should)|unless required|the above copyright|neither the"
     r"|in no event|the software is|for (?:the )?(?:full |more |license |licence |conditions|terms|details)"
-    r"|under the terms|subject to)",
+    rf"|under the terms|subject to|{_ELSEWHERE})",
     re.IGNORECASE,
 )
-_NOTICE = re.compile(r"(?:portions |</?)?(?:copyright|\(c\)|©|all rights reserved)", re.IGNORECASE)
+_NOTICE = re.compile(rf"(?:portions |</?)?(?:copyright|\(c\)|©|all rights reserved|{_ELSEWHERE})", re.IGNORECASE)
+_BESIDE = re.compile(  # a notice behind a sentence in one line, up to its end
+    r"(?<=\w[.!?。])\s*(?:copyright|\(c\)|©|licen[cs]ed under|(?:released|distributed) under|all rights reserved"
+    rf"|spdx-license|see licen[cs]e|{_ELSEWHERE}).*$",
+    re.IGNORECASE,
+)
 _TAG = r"/?(?:summary|copyright|authors?|remarks|description|file|license)\b"  # of XML comments
 _FIELD = re.compile(rf"<{_TAG}|" r"[@\\:][A-Za-z]+\b|[A-Z][\w -]{0,24}?[ \t]*:(?:\s|$)|[a-z]{3,14}[ \t]*:\s+\S")
 _ITEM = re.compile(r"(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s|\((?:\d{1,2}|[a-z])\)\s")
-_ENDS_SENTENCE = re.compile(r"[.!?:][\"')\]]*$")
+_ENDS_SENTENCE = re.compile(r"[.!?:。！？：][\"')\]]*$")
 _GOES_ON = re.compile(r"(?:,|&|\b(?:and|by|of|the))$", re.IGNORECASE)
 DIRECTIVE = re.compile(  # lines of comments that tools read
     r"\s*(?:#(?:!|include|define|undef|if|ifdef|ifndef|else|elif|endif|pragma|error|line)\b"
@@ -59,7 +71,7 @@ DIRECTIVE = re.compile(  # lines of comments that tools read
 )
 _URL = re.compile(r"<?https?://\S+$")
 _MARKS = re.compile(rf"(?:[\s*/#;%!'|=~+_>{{}}\"-]|<(?!{_TAG}))*")
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")  # Chinese and its like: characters
 
 
 def mentions_license(comment: str) -> bool:
@@ -158,7 +170,7 @@ def documentation(comment: str, opening: str, closing: str, prefixes: tuple[str,
 def _documentation(comment: str, opening: str, closing: str, prefixes: tuple[str, ...]) -> str:
     begin = comment.index(opening) + len(opening) if opening else 0
     end = comment.rindex(closing) if closing else len(comment)
-    lines = comment[begin:end].split("\n")
+    lines = _without_notices_beside(comment[begin:end].split("\n"), prefixes)
     cut = legal_lines(lines, prefixes, is_block=bool(opening))
     left = [line for at, line in enumerate(lines) if at not in cut]
     if sum(len(_WORD.findall(_content(line, prefixes)[0])) for line in left) < MIN_WORDS:
@@ -169,6 +181,17 @@ def _documentation(comment: str, opening: str, closing: str, prefixes: tuple[str
         lines[-1] = " " if closing.startswith("*") else ""
     edges = {0, len(lines) - 1} if opening else {len(lines) - 1} - cut  # what stands beside the marks stays in place
     return comment[:begin] + "\n".join(_kept(lines, cut, edges, prefixes)) + comment[end:]
+
+
+def _without_notices_beside(lines: list[str], prefixes: tuple[str, ...]) -> list[str]:
+    """Lines without the notices that stand behind a sentence and end with their line."""
+    found: list[str] = []
+    for at, line in enumerate(lines):
+        beside = _BESIDE.search(line)
+        ends = at + 1 == len(lines) or not _content(lines[at + 1], prefixes)[0] or line.rstrip().endswith((".", "。"))
+        is_mixed = beside and ends and not _LEGAL.search(line, 0, beside.start())
+        found.append(line[: beside.start()] + (" " if at + 1 == len(lines) else "") if beside and is_mixed else line)
+    return found
 
 
 @lru_cache(maxsize=512)  # headers repeat from file to file

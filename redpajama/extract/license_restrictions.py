@@ -19,13 +19,33 @@ class _Restriction(NamedTuple):
     pattern: re.Pattern[str]
 
 
-_MAY_NOT = r"\b(?:may|must|shall|can|could|should) ?not (?:be )?(?:(?!liable)\w+ ){0,8}?"
-_LIMITED = r"(?:research|academic|educational|personal|evaluation|teaching|non ?profit|scientific)"
+_FORBIDDEN = r"(?:not (?:allowed|permitted|authori[sz]ed)|forbidden|prohibited|disallowed|excluded)"
+_MAY_NOT = (  # the names of authors may not be used to endorse, whatever it is
+    rf"\b(?:(?:may|must|shall|can|could|should|do|does) ?not|can t|don t|{_FORBIDDEN} (?:to|from|for)) (?:be )?"
+    r"(?:(?!liable|endorse|promote)\w+ ){0,8}?"
+)
+_LIMITED = r"(?:research|academic|educational|personal|evaluation|teaching|non ?profit|scientific|internal)"
+_WHO = r"(?:compan(?:y|ies)|corporations?|enterprises?|governments?|employees|citizens|entities|agenc(?:y|ies))"
+_FIELDS = (
+    r"(?:military|weapons?|warfare|surveillance|law enforcement|police|nuclear|tobacco|fossil fuels?|human rights"
+    r"|gambling|artificial intelligence|machine learning|(?:ai|language) models?|cryptocurrenc(?:y|ies)|nfts?"
+    r"|unethical|harm)\b"
+)
 _USE = r"(?:use|usage|purposes?)"
 _RESTRICTIONS = (  # over words separated by one space
     _Restriction(
         "non-commercial",
-        ("commercial", "not for profit", "not for any profit"),
+        (
+            "commercial",
+            "kommerziell",
+            "comercial",
+            "for profit",
+            "for any profit",
+            "商業",
+            "商业",
+            "商用",
+            "коммерческ",
+        ),
         re.compile(
             r"(?<!\bcommercial and )(?<!\bcommercial or )(?<!\bcommercial as well as )"
             r"(?<!\boccasionally and )"  # as GPL has it
@@ -33,13 +53,26 @@ _RESTRICTIONS = (  # over words separated by one space
             rf"|{_MAY_NOT}(?<!non )commercial(?:ly)?\b|\bno commercial {_USE}|\bno commercial distribution"
             r"|\bnot for (?:any )?(?:commercial|profit)\b|\bcommercial (?:use|usage|exploitation|distribution|purposes)"
             r" (?:\w+ ){0,4}(?:not|prohibited|forbidden|requires?|disallowed|excluded)\b"
+            rf"|\bcommercial (?:re)?\w+ (?:(?:is|are) )?(?:\w+ly )?{_FORBIDDEN}\b"
+            r"|\bnot (?:be )?(?:used|sold) commercially\b"
+            r"|\b(?:excluding|except(?: for)?|exception of) commercial\b|\bfor commercial \w+ (?:please )?contact\b"
+            r"|\b(?:obtain|purchase|buy|acquire|requires?|needs?) an? (?:\w+ )?commercial licen[cs]e\b"
+            r"|\bnicht ?kommerziell|\bkommerzielle \w+ (?:\w+ ){0,3}(?:untersagt|verboten|nicht)\b"
+            r"|\bcommerciale? (?:\w+ ){0,3}interdite?\b|\bcomercial (?:\w+ ){0,3}(?:prohibid|proibid)[oa]\b"
+            r"|\b(?:no|não|fines no) comercial|\bнекоммерческ|(?:禁止|不得|非|勿)\w{0,6}?商[业用業]|商[用業]\w{0,6}禁止"
+            r"|\b(?:commercial|for profit) (?:(?!contributor|distributor)\w+ ){0,3}"
+            r"(?:must|needs?|requires?|ha(?:s|ve) to) (?!include|retain|reproduce|keep)"
+            rf"|\bunless (?:\w+ ){{0,6}}commercial(?:ly)?\b|\bfor (?:any )?profit (?:\w+ ){{0,3}}{_FORBIDDEN}\b"
         ),
     ),
     _Restriction(
         "limited-use",
-        ("only", "solely", "exclusively"),
+        ("only", "solely", "exclusively", "restricted to", "limited to"),
         re.compile(
-            rf"\b{_LIMITED} (?:\w+ ){{0,3}}{_USE} only\b"
+            rf"\b{_LIMITED} (?:\w+ ){{0,3}}(?:{_USE}|research) only\b"
+            rf"|(?<!\bnot )\b(?:restricted|limited) to (?:\w+ ){{0,2}}?{_LIMITED}\b"
+            rf"|\b(?:only|solely|exclusively) (?:be )?(?:used|licensed|intended|provided|available|permitted) "
+            rf"(?:for|in) (?:\w+ ){{0,2}}?{_LIMITED}\b"
             rf"|\b(?:only|solely|exclusively) for (?:\w+ ){{0,2}}?{_LIMITED} (?:\w+ ){{0,2}}?{_USE}\b"
         ),
     ),
@@ -57,15 +90,23 @@ _RESTRICTIONS = (  # over words separated by one space
                 "tobacco",
                 "fossil",
             ),
+            *("cryptocurrenc", " nft", "unethical", " harm"),
             *("human rights", "gambling", "artificial intelligence", "machine learning", "ai model", "language model"),
             *("evil", "anti 996", "hippocratic", "no harm", "responsible ai"),
         ),
         re.compile(
-            rf"{_MAY_NOT}(?:military|weapons?|warfare|surveillance|law enforcement|police|nuclear|tobacco|fossil fuels?"
-            r"|human rights|gambling|artificial intelligence|machine learning|(?:ai|language) models?)\b"
+            rf"{_MAY_NOT}{_FIELDS}|\b{_FIELDS} (?:\w+ ){{0,4}}?(?:is|are) (?:\w+ly )?{_FORBIDDEN}\b"
             r"|\bfor good and not (?:for )?evil\b|(?<!\bshall be used )\bfor good not (?:for )?evil\b"
             r"|\bnot (?:be used )?for evil\b|\banti 996\b"
             r"|\b(?:hippocratic|do no harm|responsible ai(?: source code)?) license\b"
+        ),
+    ),
+    _Restriction(
+        "no-persons",
+        (" by ", " to "),
+        re.compile(
+            rf"{_MAY_NOT}by (?:\w+ ){{0,3}}?{_WHO}\b|\bdoes not (?:extend|apply) to (?:\w+ ){{0,3}}?{_WHO}\b"
+            rf"|\bnot granted to (?:\w+ ){{0,3}}?{_WHO}\b"
         ),
     ),
     _Restriction(
@@ -80,8 +121,12 @@ _RESTRICTIONS = (  # over words separated by one space
     ),
     _Restriction(
         "no-derivatives",
-        ("not modify", "not be modified", "not be altered or", "no derivative"),
-        re.compile(r"\b(?:may|must|shall|can) ?not (?:be )?(?:modify|modified|altered or)\b|\bno derivatives?\b"),
+        ("not modify", "not be modified", "not be altered or", "no derivative", "to modify", "modified", "derivative"),
+        re.compile(
+            r"\b(?:may|must|shall|can) ?not (?:be )?(?:modify|modified|altered or)\b|\bno derivatives?\b"
+            rf"|\b{_FORBIDDEN} to modify\b"
+            rf"|\b(?:modified|derivative) (?:versions?|copies|works?) (?:is|are) (?:\w+ly )?{_FORBIDDEN}\b"
+        ),
     ),
 )
 

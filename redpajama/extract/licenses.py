@@ -71,6 +71,7 @@ _CHOICE = re.compile(  # between the licences that one file holds; GPL's own tex
     r"\bdual(?:ly)? licen[cs]ed\b|\beither of (?:these|the following|them)\b|\bchoice of (?:one|two|either)\b"
     r"|\bat your (?:choice|option) (?:under|either)\b"
 )
+_OPTION = re.compile(r"\b(?:mit|bsd|apache|0|2|3) or (?:the )?(?:\w+ ){1,6}at your (?:choice|option)\b")
 _DECLARED = re.compile(r"SPDX-License-Identifier:[ \t]*([\w.+:()/|\t -]+)")
 _NAME = re.compile(
     r"(?:(?:mit|bsd|apache|isc|l?gpl|agpl|mpl)[-_])?(?:(?:un)?licen[cs]e|copying)(?:[-_.][\w.+-]*)?", re.IGNORECASE
@@ -160,6 +161,12 @@ def _r_name(spec: str) -> str:
     base = re.sub(r"(?i)\s*(?:software )?licen[cs]e\b|[ (-]+[<>=v]*\s*[\d.]+\)?$|,.*", "", name).strip()
     parts = filter(None, (base.lower().replace("_", "-").replace(" ", "-"), version[0] if version else ""))
     return "-".join(parts)
+
+
+def offers_choice(text: str) -> bool:
+    """Whether a short text lets the reader choose among licences, whose texts stand beside it."""
+    words = words_of(text) if len(text) <= 2 * MAX_STUB_CHARS else ""
+    return bool(_CHOICE.search(words) or _OPTION.search(words))
 
 
 def states_terms(text: str) -> bool:

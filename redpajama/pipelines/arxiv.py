@@ -257,7 +257,8 @@ def merge_paper(members: Sequence[Member]) -> Merged:
     if main is None:
         return Merged()
     if any(file.encodings != {"utf-8"} for file in decoded.values()):
-        decoded |= decode_paper(main, {member.name: member.data for member in members if member.name in decoded})
+        files = {member.name: member.data for member in members if member.name in decoded}
+        decoded |= decode_paper(main, files, project.places)
         project = Project({name: decoded[name].text for name in texts}, project.syntax)
     merged, used = merge_inputs(main, project)
     cleaned = latex.clean(merged, merge_styles(merged.masked, main, project), project.syntax)

@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict
 
 from redpajama.extract.encodings import decode_source, unix_lines
 from redpajama.extract.license_notices import declaring_lines, own_licenses
-from redpajama.extract.licenses import described, identify, is_license_name, is_stub, states_terms
+from redpajama.extract.licenses import described, identify, is_license_name, is_stub, offers_choice, states_terms
 from redpajama.extract.sourcecode import language_of, strip_license_header, suffix_of
 from redpajama.extract.spdx import is_allowed
 from redpajama.pipelines import Pipeline
@@ -232,6 +232,7 @@ def describe(members: Iterable[Member], url: str, has_folder: bool = True) -> Re
     """The repository that members come from: named by the URL, else by the folder that holds them all, if one does."""
     licenses: dict[str, list[str]] = {}
     stubs: set[str] = set()
+    choices: set[str] = set()
     tops, commit = set(), ""
     for member in members:
         if member.problem:
@@ -239,7 +240,9 @@ def describe(members: Iterable[Member], url: str, has_folder: bool = True) -> Re
         tops.add(member.name.partition("/")[0] if "/" in member.name else "")
         commit = commit or member.commit
         if tells_license(member.name):
-            note_license(member, licenses, stubs)
+            note_license(member, licenses, stubs, choices)
+    for path in choices & licenses.keys():
+        licenses[path] = [" or ".join(licenses[path])]
     for path in stubs:
         licenses.setdefault(path, ["unknown"])
     folder = tops.pop() if has_folder and len(tops) == 1 else ""
@@ -248,13 +251,18 @@ def describe(members: Iterable[Member], url: str, has_folder: bool = True) -> Re
     return Repository(name, ref or commit, folder, inner, place_of(url))
 
 
-def note_license(member: Member, licenses: dict[str, list[str]], stubs: set[str]) -> None:
-    """Add what a file says to its folder's licences; pointers to others say nothing, stubs only where no other does."""
+def note_license(member: Member, licenses: dict[str, list[str]], stubs: set[str], choices: set[str]) -> None:
+    """Add what a file says to its folder's licences; pointers to others say nothing, stubs only where no other does.
+
+    `choices`: folders whose licences a file without a text of its own calls a choice.
+    """
     decoded, folder = decode_source(member.data), posixpath.dirname(member.name)
     text = decoded[0] if decoded else member.data.decode("utf-8", "replace")
     is_description = posixpath.basename(member.name) == DESCRIPTION
     found = described(text) if is_description else identify(text)
-    if not found and not is_description and states_terms(text):
+    if not found and not is_description and offers_choice(text):
+        choices.add(folder)
+    elif not found and not is_description and states_terms(text):
         if is_stub(text):
             stubs.add(folder)
         else:
