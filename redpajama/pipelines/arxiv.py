@@ -335,7 +335,7 @@ def timestamp(modified: float) -> str:
 
 PIPELINE = Pipeline(
     name="arxiv",
-    version=3,
+    version=4,
     unit="file",
     options=Options,
     read=read,

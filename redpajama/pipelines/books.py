@@ -226,7 +226,7 @@ def book_number(head: str, path: str) -> str:
 
 PIPELINE = Pipeline(
     name="books",
-    version=3,
+    version=4,
     unit="book",
     options=Options,
     read=read,

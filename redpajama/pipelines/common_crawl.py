@@ -252,7 +252,7 @@ def path_of(url: str) -> str:
 
 PIPELINE = Pipeline(
     name="common_crawl",
-    version=3,
+    version=4,
     unit="WARC record",
     options=Options,
     read=read,

@@ -133,7 +133,7 @@ def document(path: str, member: Member, options: Options, source: str, tally: Ta
 
 PIPELINE = Pipeline(
     name="files",
-    version=1,
+    version=2,
     unit="file",
     options=Options,
     read=read,

@@ -389,7 +389,7 @@ def alnum_chars(text: str) -> int:
 
 PIPELINE = Pipeline(
     name="github",
-    version=4,
+    version=5,
     unit="file",
     options=Options,
     read=read,

@@ -226,7 +226,7 @@ def plain(value: Any) -> Any:
 
 PIPELINE = Pipeline(
     name="rows",
-    version=1,
+    version=2,
     unit="row",
     options=Options,
     read=read,

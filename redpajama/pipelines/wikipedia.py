@@ -357,7 +357,7 @@ def prefixes_to_hide(wiki: Wiki) -> frozenset[str]:
 
 PIPELINE = Pipeline(
     name="wikipedia",
-    version=4,
+    version=5,
     unit="page",
     options=Options,
     read=read,
