@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
@@ -181,8 +181,11 @@ def exit_code(process: BaseProcess) -> int | None:
 
 
 def wait_for(condition, seconds: float = 60) -> None:
-    """Poll until `condition()` is true."""
+    """Poll until `condition()` is true; a folder that goes while it looks is a reason to look again."""
     end = time.monotonic() + seconds
-    while not condition():
+    while True:
+        with suppress(FileNotFoundError):
+            if condition():
+                return
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)

@@ -10,7 +10,8 @@ TITLE_CHARS = 300  # of a document: where its title stands
 BEGIN = re.compile(r"\\begin\s*\{document\}")
 
 _OTHER_CLASS = re.compile(
-    r"\\document(?:class|style)\s*+(?:\[[^\[\]]{0,1000}\])?\s*\{\s*(?:subfiles|standalone|letter|scrlttr2|newlfm|lettre|g?-?brief|dinbrief"
+    r"\\document(?:class|style)\s*+(?:\[[^\[\]]{0,1000}\])?\s*\{"
+    r"\s*(?:subfiles|standalone|letter|scrlttr2|newlfm|lettre|g?-?brief|dinbrief"
     r"|beamer\w*|[a-z0-9]*poster|powerdot|prosper|seminar|slides|moderncv|minimal|ltxdoc)\s*\}"
 )
 _OF_OTHERS = (
@@ -44,10 +45,12 @@ _TO_REFEREES = re.compile(  # at the beginning; a paper thanks them at its end
     r"|\b(?:[Rr]eferee|[Rr]eviewer)(?:'?s'?)? ?(?:#|\\#)?(?:\d|[A-C]\b|(?i:comment|report|remark))"
 )
 _OTHER_NAME = re.compile(
-    r"(?<![a-z])(?:suppl?(?:s|em\w*|mat\w*|info\w*)?|si|sm|esm|esi|s\d|supporting\w*|extended-data|abstracts?|appendi(?:x|ces)|annexe?s?|anhang|repl(?:y|ies)"
+    r"(?<![a-z])(?:suppl?(?:s|em\w*|mat\w*|info\w*)?|si|sm|esm|esi|s\d|supporting\w*"
+    r"|extended-data|abstracts?|appendi(?:x|ces)|annexe?s?|anhang|repl(?:y|ies)"
     r"|respon[sd]\w*|rebuttal|referees?|reviewers?|answers?|antwort\w*|r[eé]ponse\w*|respuesta\w*|cover\w*"
     r"|letter_?to\w*|templates?|samples?|examples?|skeleton|howto|instructions?|guide\w*|demo|chap(?:ter|itre)?s?\d*"
-    r"|ch\d+|cv|changes|checklist|declarations?|disclosure|coi|kapitel\d*|cap[ií]tulo\d*|preamble|header|macros?|definitions?|defs?|notations?|commands?|diff|old|backup\w*"
+    r"|ch\d+|cv|changes|checklist|declarations?|disclosure|coi|kapitel\d*|cap[ií]tulo\d*|preamble|header"
+    r"|macros?|definitions?|defs?|notations?|commands?|diff|old|backup\w*"
     r"|bak|poster|slides?|talk|presentation|highlights?|graphical\w*|title-?page|fig(?:ure)?s?\d*|tikz)"
     r"(?![a-z])"
 )
