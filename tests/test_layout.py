@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from corpora import READ_AT_LOAD
 
 from redpajama import cli
 
@@ -161,3 +162,9 @@ def test_functions_are_short_and_no_module_has_more_than_500_lines():
     assert statistics.quantiles(sizes, n=10)[-1] <= 20
     assert not [each for each in functions if each[0] > 60]
     assert not [path for path in MODULES if len(path.read_text().splitlines()) > 500]
+
+
+def test_tests_start_a_process_where_a_variable_is_read_as_a_module_is_loaded():
+    """`corpora.cli` copies one that has loaded them."""
+    at_load = re.compile(r"^[A-Z_]+(?:: \w+)? = .*environ.*\"(REDPAJAMA_\w+)\"", re.MULTILINE)
+    assert {name for path in MODULES for name in at_load.findall(path.read_text())} == READ_AT_LOAD
