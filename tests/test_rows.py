@@ -177,10 +177,6 @@ def test_an_encoding_that_is_none_of_texts_is_a_mistake_of_the_manifest(name):
         rows.Options(encoding=name)
 
 
-def test_a_source_without_an_encoding_keeps_the_parameters_that_it_had():
-    assert "encoding" not in rows.Options().model_dump(mode="json")
-
-
 def test_a_csv_of_semicolons_says_so(tmp_path):
     [document], _ = read(tmp_path, "x.csv", b"n;text\n1;t\n", {}, delimiter=";")
     assert document.text == "t"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from redpajama.extract.latex_companions import BEGIN, HEAD_CHARS, otherness
-from redpajama.extract.latex_pieces import LATEX, Lexed, Syntax, join, lex, plain
+from redpajama.extract.latex_pieces import COMMENT, LATEX, Lexed, Syntax, join, lex, plain
 
 TEX_SUFFIXES = (".tex", ".ltx", ".latex")
 MAIN_STEMS = ("ms", "main", "paper", "manuscript")
@@ -42,7 +42,6 @@ _LOOKS_LIKE_TEX = re.compile(
     r"|hsize|noindent|medskip|bigskip|vskip|par)(?![A-Za-z])"
 )
 _ENDINPUT = re.compile(r"\\endinput(?![A-Za-z@])")
-_STYLE_COMMENT = re.compile(r"(?<!\\)%[^\n]*(?:\n[ \t]*)?")  # a style has nothing verbatim
 _WORD = re.compile(r"\\([A-Za-z]+)[ \t]*")
 _INPUT_PATH = re.compile(r"\\input@path\s*\}?\s*\{((?:\s*\{[^{}]*\}){1,100})")
 _PATH_WORD = re.compile(
@@ -338,7 +337,7 @@ def merge_styles(text: str, main: str, project: Project) -> str:
     texts: dict[str, str] = {}
     while waiting:
         if (style := waiting.pop()) not in texts:
-            texts[style] = _STYLE_COMMENT.sub("", project.texts[style])
+            texts[style] = COMMENT.sub("", project.texts[style])
             waiting += find_styles(texts[style], main, project.texts)
     return "\n".join(texts.values())
 

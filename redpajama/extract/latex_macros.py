@@ -34,8 +34,12 @@ _PROGRAM = re.compile(
 )
 _DRAWN = re.compile(  # boxes moved, stretched, laid over each other; pictures
     r"\\(?:mathchoice|mathpalette|raisebox|raise|lower|moveleft|moveright|kern|mkern|mskip|[rlc]lap|mathrlap|mathllap"
-    r"|mathclap|ooalign|[ho]align|halign|valign|vcenter|[vh]rule|rule|setbox|copy|unhbox|[vh]s(?:kip|pace\*?\s*\{)\s*-|stack(?:on|under|inset|anchor)|ensurestackMath|[vh]box\s*(?:to|spread)|vbox|vtop|parbox"
-    r"|rotatebox|scalebox|resizebox|reflectbox|makebox|framebox|smash|[hv]?phantom|strut|mathstrut|special|pdfliteral|mathchar|adjustbox|ThisStyle|scalerel|scaleto|stretchrel|pgfimage|includesvg|epsfbox|epsfig|psfig"
+    r"|mathclap|ooalign|[ho]align|halign|valign|vcenter|[vh]rule|rule|setbox|copy|unhbox"
+    r"|[vh]s(?:kip|pace\*?\s*\{)\s*-|stack(?:on|under|inset|anchor)|ensurestackMath"
+    r"|[vh]box\s*(?:to|spread)|vbox|vtop|parbox"
+    r"|rotatebox|scalebox|resizebox|reflectbox|makebox|framebox|smash|[hv]?phantom|strut|mathstrut|special|pdfliteral"
+    r"|mathchar|adjustbox|ThisStyle|scalerel|scaleto|stretchrel"
+    r"|pgfimage|includesvg|epsfbox|epsfig|psfig"
     r"|tikz|put|includegraphics|begin\s*\{(?:tikzpicture|picture|minipage|pspicture|pgfpicture|xy)\}|penalty|noalign|crcr"
     r"|accent|joinrel|skew|fontsize|selectfont|usefont|font|setlength|addtolength|advance)(?![A-Za-z@])"
 )

@@ -83,7 +83,7 @@ _HINT = re.compile(  # what one of the three above begins with, or holds: most p
     r"|lstMakeShort|VerbatimEnvironment|catcode|@makeother\s*\\%|begin\s*\{alltt|mintinline\s*+(?:\[[^\[\]]{0,200}\])?\s*\{\w+\}\s*\}"
     r"|(?:(?:end)?(?:[Vv]erbatim|alltt|lstlisting|minted)|lstinline|verb|Verb|path|url|mintinline)(?![A-Za-z@{|+!]))"
 )
-_COMMENT = re.compile(r"(?<!\\)%[^\n]*(?:\n[ \t]*)?")
+COMMENT = re.compile(r"(?<!\\)%[^\n]*(?:\n[ \t]*)?")  # in what has nothing verbatim: a preamble, a style
 
 
 class Syntax(NamedTuple):
@@ -136,7 +136,7 @@ def find_syntax(texts: Iterable[str]) -> Syntax:
     fences: set[str] = set()
     for text in (text[: text.find("\\begin{document}")] if "\\begin{document}" in text else text for text in texts):
         if _HINT.search(text):
-            text = _COMMENT.sub("", text)
+            text = COMMENT.sub("", text)
             found = (_environment(match, text) for match in _MORE_ENVIRONMENTS.finditer(text))
             environments.update(filter(None, found))
             commands.update(map(_command, _MORE_COMMANDS.finditer(text)))

@@ -26,7 +26,7 @@ LANGUAGES = frozenset(  # codes of Wikipedias, closed ones and aliases too; oper
 FILE_PREFIXES = """file image datei bild fichier archivo imagen immagine bestand afbeelding plik grafika ficheiro
     imagem файл изображение зображення датотека слика slika datoteka картинка soubor fil billede fájl kép fitxer
     imatge fișier fişier imagine ficheru kuva tiedosto dosiero
-    fil bilde pilt berkas gambar dosya resim súbor obrázok vaizdas fitxategi αρχείο εικόνα ملف صورة پرونده תמונה קובץ
+    bilde pilt berkas gambar dosya resim súbor obrázok vaizdas fitxategi αρχείο εικόνα ملف صورة پرونده תמונה קובץ
     ファイル 画像 文件 檔案 档案 图像 圖像 파일 그림 ไฟล์ चित्र ფაილი պատկեր""".split()  # noqa: SIM905
 CATEGORY_PREFIXES = """category kategorie kategori catégorie categoría categoria categorie kategoria категория категорія
     категорија kategorija kategória luokka kategooria kategorio κατηγορία تصنيف رده קטגוריה カテゴリ 分类 分類 분류

@@ -38,10 +38,6 @@ MISSING = object()
 Where = int | decompress.Line  # a row's number from 0, or its line
 
 
-def _is_none(value: object) -> bool:
-    return value is None  # such an option is as if there were none of its name: parts that were made stay
-
-
 class Fields(BaseModel):
     """`fields = { text = "content", id = "id", url = "link", meta = ["date"] }`; `a.b` is the field b of a."""
 
@@ -73,7 +69,7 @@ class Options(BaseModel):
     joiner: str = "\n\n"  # between the fields of a text
     format: Format | None = None  # not given: as the name or the first bytes tell
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)  # of CSV; not given: a comma, of TSV a tab
-    encoding: str | None = Field(default=None, exclude_if=_is_none)  # of CSV; not given: UTF-8, or UTF-16 with its mark
+    encoding: str | None = None  # of CSV; not given: UTF-8, or UTF-16 with its mark
 
     @field_validator("encoding")
     @classmethod
